@@ -1,0 +1,79 @@
+package merkle
+
+import (
+	"sync"
+
+	"batpak/event"
+)
+
+// A Folder takes event hashes in commit order and folds them into a [Range] off the append path: taking one costs a
+// copy, folding one costs three SHA-256 blocks and is left to whoever calls [Folder.Fold]. Safe for concurrent use.
+type Folder struct {
+	mu      sync.Mutex   // guards pending
+	pending []event.Hash // taken, not folded
+
+	fold  sync.Mutex // guards what is below; taken before mu
+	tree  Range
+	tiles []event.Hash // completed since the last Cut
+	spare []event.Hash // the other buffer of pending
+}
+
+// A Tree is what a segment keeps of the Merkle tree at its end.
+type Tree struct {
+	Size  uint64
+	Root  event.Hash
+	Range []event.Hash // compact range, largest subtree first
+	Tiles []event.Hash // hashes at TileHeight completed since the segment began
+}
+
+// NewFolder returns a folder that continues tree.
+func NewFolder(tree Range) *Folder { return &Folder{tree: tree.Clone()} }
+
+// Take adds hashes; they are copied. It never waits for a fold.
+func (f *Folder) Take(hashes ...event.Hash) {
+	f.mu.Lock()
+	f.pending = append(f.pending, hashes...)
+	f.mu.Unlock()
+}
+
+// Pending returns how many hashes wait to be folded.
+func (f *Folder) Pending() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.pending)
+}
+
+// Fold folds everything taken so far.
+func (f *Folder) Fold() {
+	f.fold.Lock()
+	defer f.fold.Unlock()
+	f.foldLocked()
+}
+
+func (f *Folder) foldLocked() {
+	f.mu.Lock()
+	work := f.pending
+	f.pending = f.spare[:0]
+	f.mu.Unlock()
+	for i := range work {
+		if tile, ok := f.tree.Append(&work[i]); ok {
+			f.tiles = append(f.tiles, tile)
+		}
+	}
+	f.spare = work
+}
+
+// Cut folds everything taken so far and returns the tree at the end of a segment. Tiles begin anew.
+func (f *Folder) Cut() Tree {
+	f.fold.Lock()
+	defer f.fold.Unlock()
+	f.foldLocked()
+	t := Tree{
+		Size:  f.tree.Size(),
+		Root:  f.tree.Root(),
+		Range: append([]event.Hash(nil), f.tree.Hashes()...),
+		Tiles: f.tiles,
+	}
+	f.tiles = nil
+	return t
+}

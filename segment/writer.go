@@ -1,0 +1,307 @@
+package segment
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"batpak/internal/vfs"
+)
+
+// MinSize and MaxSize bound the size at which a segment is sealed. Offsets in the footer and in durable-through marks
+// are 32 bits wide.
+const (
+	MinSize = 4 << 10
+	MaxSize = 2 << 30
+)
+
+const (
+	fillFirst = 256 << 10 // zeroes of the first fill: small stores stay small
+	fillMost  = 4 << 20   // zeroes of one fill at the most
+)
+
+// A Writer appends write groups to the active segment. Write, Sync, End, Durable and Finish are for one goroutine at
+// a time, the committer; Fill is for another one beside it.
+type Writer struct {
+	dir    vfs.Dir
+	file   vfs.File
+	header Header
+	seal   Seal
+	size   int64 // where the segment is to be sealed
+
+	// Owned by the committer.
+	end     int64 // behind the last good frame
+	durable int64 // synced up to here
+	poison  error // first failure that cannot be undone; every later call returns it
+
+	// syncing guards one sync of the file at a time.
+	syncing sync.Mutex
+	syncErr error // of the first sync that failed
+
+	// fill guards [filled, …): who holds it may write there.
+	fill   sync.Mutex
+	filled atomic.Int64 // zeroes stand ready up to here
+	ahead  int64        // how far Fill keeps ahead of end; 0 means never
+	step   int64        // zeroes of the next fill
+	gaveUp atomic.Bool  // a fill failed; none is tried again
+	seen   atomic.Int64 // end, for Fill
+}
+
+// Create makes the file of segment h.Segment and writes its header. A nil error means that header and name are
+// durable. size is where the segment is to be sealed, ahead how many bytes of zeroes [Writer.Fill] keeps ready.
+//
+// A failed Create leaves no file under the segment's name, as far as the file system lets it.
+func Create(dir vfs.Dir, h *Header, size, ahead int64) (*Writer, error) {
+	name := Name(h.Segment)
+	f, err := dir.Create(name)
+	if err != nil {
+		return nil, fmt.Errorf("create segment %06d: %w", h.Segment, err)
+	}
+	w := newWriter(dir, f, h, h.Len(), size, ahead)
+	if err := w.begin(); err != nil {
+		// The empty file holds nothing; left behind it would be taken for a crash in rotation, which it is.
+		f.Close()
+		dir.Remove(name)
+		return nil, fmt.Errorf("create segment %06d: %w", h.Segment, err)
+	}
+	return w, nil
+}
+
+// begin makes the header and the name durable.
+func (w *Writer) begin() error {
+	if _, err := w.file.WriteAt(AppendHeader(nil, &w.header), 0); err != nil {
+		return err
+	}
+	if err := w.file.Sync(); err != nil {
+		return err
+	}
+	return w.dir.Sync()
+}
+
+// Resume opens the segment with header h for writing at end. Every byte before end is durable, and the file holds
+// nothing but zeroes behind it: the caller has proven both.
+func Resume(dir vfs.Dir, h *Header, end, size, ahead int64) (*Writer, error) {
+	f, err := dir.OpenWrite(Name(h.Segment))
+	if err != nil {
+		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
+	}
+	length, err := f.Size()
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
+	}
+	w := newWriter(dir, f, h, end, size, ahead)
+	w.filled.Store(max(length, end))
+	return w, nil
+}
+
+func newWriter(dir vfs.Dir, f vfs.File, h *Header, end, size, ahead int64) *Writer {
+	w := &Writer{
+		dir: dir, file: f, header: *h, seal: NewSeal(h.Salt),
+		size: size, end: end, durable: end, ahead: ahead, step: fillFirst,
+	}
+	w.filled.Store(end)
+	w.seen.Store(end)
+	return w
+}
+
+// Header returns the segment's header.
+func (w *Writer) Header() *Header { return &w.header }
+
+// Seal returns what frames of this segment are checksummed with.
+func (w *Writer) Seal() Seal { return w.seal }
+
+// End returns the offset behind the last frame written.
+func (w *Writer) End() int64 { return w.end }
+
+// Durable returns the offset up to which a sync has succeeded.
+func (w *Writer) Durable() int64 { return w.durable }
+
+// Room returns how many bytes still fit.
+func (w *Writer) Room() int64 { return w.size - w.end }
+
+// Err returns the failure that poisoned the writer, or nil.
+func (w *Writer) Err() error { return w.poison }
+
+// Write appends one write group: whole frames, encoded for offset End. Nothing is durable before Sync.
+//
+// A write that fails leaves no trace: what reached the file is cut off again. Where even that fails the writer is
+// poisoned.
+//
+// Errors: [ErrFull], before anything is written; [ErrPoisoned]; the I/O error.
+func (w *Writer) Write(group []byte) error {
+	if w.poison != nil {
+		return w.poison
+	}
+	if int64(len(group)) > w.Room() {
+		return fmt.Errorf("%w: segment %06d: %d bytes of %d left", ErrFull, w.header.Segment, len(group), w.Room())
+	}
+	// A group that reaches into the region that Fill may be zeroing right now waits for it.
+	into := w.end+int64(len(group)) > w.filled.Load()
+	if into {
+		w.fill.Lock()
+		defer w.fill.Unlock()
+	}
+	if _, err := w.file.WriteAt(group, w.end); err != nil {
+		if !into {
+			w.fill.Lock()
+			defer w.fill.Unlock()
+		}
+		w.cutBackLocked(err)
+		return fmt.Errorf("write segment %06d offset %d: %w", w.header.Segment, w.end, err)
+	}
+	w.end += int64(len(group))
+	w.seen.Store(w.end)
+	if w.filled.Load() < w.end {
+		w.filled.Store(w.end)
+	}
+	return nil
+}
+
+// cutBackLocked removes what a failed write left behind the last good frame. The caller holds fill.
+func (w *Writer) cutBackLocked(cause error) {
+	if err := w.file.Truncate(w.end); err != nil {
+		w.poisoned(fmt.Errorf("%w, and cut back: %w", cause, err))
+		return
+	}
+	w.filled.Store(w.end)
+}
+
+// Sync makes everything written durable. A failed sync poisons the writer: what the disk holds is then unknown, and
+// trying again would report success for bytes that are gone (see docs/reliability.md).
+//
+// Errors: [ErrPoisoned] with the I/O error.
+func (w *Writer) Sync() error {
+	if w.poison != nil {
+		return w.poison
+	}
+	if w.durable == w.end {
+		return nil
+	}
+	if err := w.SyncFile(); err != nil {
+		return w.poisoned(err)
+	}
+	w.durable = w.end
+	return nil
+}
+
+// SyncFile syncs the file beside whoever writes: of all methods of the committer it alone may run at the same time as
+// the others. Its caller then calls [Writer.MarkDurable] with the End from before, or [Writer.Poison]. Once it has
+// failed every Sync fails: the kernel reports a failed write-back once, and whoever hears of it must tell the rest.
+func (w *Writer) SyncFile() error {
+	w.syncing.Lock()
+	defer w.syncing.Unlock()
+	if w.syncErr != nil {
+		return w.syncErr
+	}
+	if err := w.file.Sync(); err != nil {
+		w.syncErr = fmt.Errorf("sync segment %06d: %w", w.header.Segment, err)
+	}
+	return w.syncErr
+}
+
+// MarkDurable records that a [Writer.SyncFile] that began when End was end has succeeded.
+func (w *Writer) MarkDurable(end int64) { w.durable = max(w.durable, min(end, w.end)) }
+
+// Poison makes every later call fail with cause; only the first cause is kept.
+func (w *Writer) Poison(cause error) error { return w.poisoned(cause) }
+
+func (w *Writer) poisoned(cause error) error {
+	if w.poison == nil {
+		w.poison = fmt.Errorf("%w: %w", ErrPoisoned, cause)
+	}
+	return w.poison
+}
+
+// NeedsFill reports whether Fill has something to do. Safe for concurrent use.
+func (w *Writer) NeedsFill() bool {
+	filled := w.filled.Load()
+	return w.ahead > 0 && !w.gaveUp.Load() && filled < w.size && filled-w.seen.Load() < w.ahead
+}
+
+// Fill writes and syncs zeroes behind the last frame, so that later syncs find their blocks allocated: a sync of a
+// growing file must also wait for the file system's journal. It uses a handle of its own, since the kernel reports a
+// failed write-back once per handle and the report must reach Sync. A failed Fill costs speed, nothing else.
+func (w *Writer) Fill() error {
+	f, err := w.dir.OpenWrite(Name(w.header.Segment))
+	if err != nil {
+		return fmt.Errorf("fill segment %06d: %w", w.header.Segment, err)
+	}
+	defer f.Close()
+	for w.NeedsFill() {
+		if err := w.fillStep(f); err != nil {
+			return fmt.Errorf("fill segment %06d: %w", w.header.Segment, err)
+		}
+	}
+	return nil
+}
+
+// zeroes is what fills are written from; nobody writes to it.
+var zeroes [fillMost]byte
+
+func (w *Writer) fillStep(f io.WriterAt) error {
+	w.fill.Lock()
+	from := w.filled.Load()
+	to := min(from+w.step, w.size)
+	w.step = min(2*w.step, fillMost)
+	if from >= to {
+		w.fill.Unlock()
+		return nil
+	}
+	_, err := f.WriteAt(zeroes[:to-from], from)
+	if err == nil {
+		w.filled.Store(to)
+	}
+	w.fill.Unlock()
+	if err != nil {
+		w.gaveUp.Store(true)
+		return err
+	}
+	return f.(vfs.File).Sync()
+}
+
+// Close releases the file and syncs nothing. After a clean end the caller has called Trim first.
+func (w *Writer) Close() error { return w.file.Close() }
+
+// Trim cuts the zeroes behind the last frame and makes the length durable. Everything written must be durable
+// already. It is for clean closes: nobody may call Fill any more.
+func (w *Writer) Trim() error {
+	if w.poison != nil {
+		return w.poison
+	}
+	if w.filled.Load() == w.end {
+		return nil
+	}
+	w.fill.Lock()
+	defer w.fill.Unlock()
+	if err := w.file.Truncate(w.end); err != nil {
+		return fmt.Errorf("trim segment %06d: %w", w.header.Segment, err)
+	}
+	w.filled.Store(w.end)
+	if err := w.SyncFile(); err != nil {
+		return w.poisoned(err)
+	}
+	return nil
+}
+
+// WriteFooter seals the file of segment id: footer goes to end, and the file is cut behind it. A nil error means that
+// the footer is durable. Everything up to end must be durable, and a later segment must name end as its own, so that
+// a crash inside WriteFooter costs the footer and nothing else.
+func WriteFooter(dir vfs.Dir, id uint64, end int64, footer []byte) error {
+	f, err := dir.OpenWrite(Name(id))
+	if err != nil {
+		return fmt.Errorf("seal segment %06d: %w", id, err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(footer, end); err != nil {
+		return fmt.Errorf("seal segment %06d: %w", id, err)
+	}
+	if err := f.Truncate(end + int64(len(footer))); err != nil {
+		return fmt.Errorf("seal segment %06d: %w", id, err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("seal segment %06d: %w", id, err)
+	}
+	return nil
+}
