@@ -1,0 +1,59 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// tempSuffix ends the names of files that [WriteFileAtomic] has not renamed yet.
+const tempSuffix = ".tmp"
+
+// IsTemp reports whether name is one that [WriteFileAtomic] writes to before it renames. Such a file is a
+// left-over of a crash when no one is writing, and may be removed if it is regular.
+func IsTemp(name string) bool {
+	return len(name) > len(tempSuffix) && strings.HasSuffix(name, tempSuffix)
+}
+
+// WriteFileAtomic replaces the file name by one that holds data, or makes it.
+//
+// When the error is nil the new content is durable under that name. After a crash or an error, the name
+// has the old content or the new, never a mixture. An error leaves the temporary file behind; the next
+// call replaces it by a new file. Calls for the same name must not overlap. It is the only helper of the
+// store that commits by renaming.
+func WriteFileAtomic(d Dir, name string, data []byte) error {
+	if err := replaceFile(d, name, data); err != nil {
+		return fmt.Errorf("replace %s: %w", name, err)
+	}
+	return nil
+}
+
+func replaceFile(d Dir, name string, data []byte) error {
+	temp := name + tempSuffix
+	if err := CheckName(temp); err != nil {
+		return err
+	}
+	if err := d.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // Remove refuses everything but a regular file
+	}
+	if err := writeNewFile(d, temp, data); err != nil {
+		return err
+	}
+	if err := d.Rename(temp, name); err != nil {
+		return err
+	}
+	return d.Sync()
+}
+
+// writeNewFile makes the file name holding data, and syncs it.
+func writeNewFile(d Dir, name string, data []byte) error {
+	f, err := d.Create(name)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(data, 0); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
