@@ -80,4 +80,4 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-const goldenHash = "?"
+const goldenHash = "dbd7510c36eca0b8ce0d66211b80a540a59cb39de60626cb0a3760360f165efb"

@@ -79,10 +79,33 @@ func (r *Raw) Check() error {
 	if r.Flags&unreadable != 0 {
 		return fmt.Errorf("%w: flags %#x", ErrFuture, uint16(r.Flags))
 	}
+	if err := r.checkSpelling(); err != nil {
+		return err
+	}
 	if err := r.checkTags(); err != nil {
 		return err
 	}
 	return r.checkExtensions()
+}
+
+// checkSpelling refuses a field that is announced and zero: the header without it has a spelling already.
+func (r *Raw) checkSpelling() error {
+	for _, field := range [...]struct {
+		flag Flags
+		zero bool
+	}{
+		{FlagFork, r.Fork.IsZero()},
+		{FlagCorrelation, r.Correlation.IsZero()},
+		{FlagCausation, r.Causation.IsZero()},
+		{FlagKey, r.Key.Hash == [16]byte{}},
+		{FlagFence, r.Fence == 0},
+		{FlagSalted, r.Salt == [16]byte{}},
+	} {
+		if field.zero && r.Flags&field.flag != 0 {
+			return fmt.Errorf("%w: a field that is announced is zero (flag %#x)", ErrBody, uint16(field.flag))
+		}
+	}
+	return nil
 }
 
 func (r *Raw) checkTags() error {
@@ -100,13 +123,17 @@ func (r *Raw) checkTags() error {
 }
 
 func (r *Raw) checkExtensions() error {
-	count, size := 0, 0
+	count, size, content := 0, 0, 0
 	var last []byte
 	for key, value := range r.EachExtension {
 		if len(key) == 0 || len(key) > MaxExtensionKey || count > 0 && bytes.Compare(last, key) >= 0 {
 			return fmt.Errorf("%w: extension keys", ErrBody)
 		}
 		count, size, last = count+1, size+6+len(key)+len(value), key
+		content += len(key) + len(value)
+	}
+	if content > MaxExtensionBytes {
+		return fmt.Errorf("%w: %d bytes of extensions", ErrBody, content)
 	}
 	if announced := r.Flags&FlagExtensions != 0; size != len(r.extensions) || count > MaxExtensions || announced != (count > 0) {
 		return fmt.Errorf("%w: extensions", ErrBody)

@@ -84,9 +84,7 @@ func NewSeal(salt [16]byte) Seal { return Seal{wire.Sum(0, salt[:])} }
 
 // headerSum is the checksum of the first bytes of a frame header at offset.
 func (s Seal) headerSum(head []byte, offset int64) uint32 {
-	var at [8]byte
-	binary.LittleEndian.PutUint64(at[:], uint64(offset))
-	return wire.Sum(wire.Sum(s.seed, at[:]), head[:offHeadSum])
+	return wire.Sum(wire.SumUint64(s.seed, uint64(offset)), head[:offHeadSum])
 }
 
 // AppendFrame appends a frame to dst that will stand at offset.
@@ -157,6 +155,11 @@ func (s Seal) decodeFrame(b []byte, offset int64, f *Frame) flaw {
 	if why != flawNone {
 		return why
 	}
+	return f.decodeBody(b, n)
+}
+
+// decodeBody sets the body, of n bytes, of the frame at the start of b; the header has been decoded.
+func (f *Frame) decodeBody(b []byte, n int) flaw {
 	if n > len(b)-FrameHeaderLen {
 		return flawShort
 	}

@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 
@@ -39,6 +40,9 @@ const (
 	headerFixedLen = 160
 	// MaxHeaderLen is the longest header: a tree size with all 64 bits set.
 	MaxHeaderLen = headerFixedLen + 64*event.HashLen
+
+	// SaltOffset is where the salt stands, for whoever looks for frames behind a header that does not decode.
+	SaltOffset = 48
 
 	offHeaderLen = 8
 	offHeaderSum = 12
@@ -163,7 +167,7 @@ func decodeHeaderFields(b []byte) (h Header, reason string) {
 	r.Copy(h.Root[:])
 	count := r.Uint32()
 	zero |= r.Uint32()
-	if uint64(count)*event.HashLen != uint64(len(r.B)) {
+	if uint64(count)*event.HashLen != uint64(len(r.B)) || int(count) != bits.OnesCount64(h.TreeSize) {
 		return h, "range count"
 	}
 	for range count {

@@ -54,7 +54,7 @@ func (s *Scanner) Next() bool {
 		s.err = err
 		return false
 	}
-	if s.why = s.seal.decodeFrame(whole, s.pos, &s.frame); s.why != flawNone {
+	if s.why = s.frame.decodeBody(whole, n); s.why != flawNone {
 		return false
 	}
 	s.pos = s.frame.End()
@@ -123,7 +123,7 @@ func (s *Scanner) Zeroes(from int64) (bool, error) {
 // decodes.
 func (s *Scanner) Resync(each func(*Frame) bool) error {
 	const overlap = FrameHeaderLen
-	buf := make([]byte, scanBlock+overlap)
+	buf := make([]byte, min(scanBlock+overlap, max(s.limit-s.pos-1, 0)))
 	for off := s.pos + 1; off < s.limit; {
 		n, err := s.src.ReadAt(buf[:min(int64(len(buf)), s.limit-off)], off)
 		if err != nil && !errors.Is(err, io.EOF) {

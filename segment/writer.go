@@ -2,7 +2,6 @@ package segment
 
 import (
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 
@@ -18,7 +17,7 @@ const (
 
 const (
 	fillFirst = 256 << 10 // zeroes of the first fill: small stores stay small
-	fillMost  = 4 << 20   // zeroes of one fill at the most
+	fillMost  = 1 << 20   // zeroes of one write and sync: the committer's next sync waits for them
 )
 
 // A Writer appends write groups to the active segment. Write, Sync, End, Durable and Finish are for one goroutine at
@@ -43,7 +42,7 @@ type Writer struct {
 	fill   sync.Mutex
 	filled atomic.Int64 // zeroes stand ready up to here
 	ahead  int64        // how far Fill keeps ahead of end; 0 means never
-	step   int64        // zeroes of the next fill
+	began  int64        // end when the writer was opened
 	gaveUp atomic.Bool  // a fill failed; none is tried again
 	seen   atomic.Int64 // end, for Fill
 }
@@ -99,7 +98,7 @@ func Resume(dir vfs.Dir, h *Header, end, size, ahead int64) (*Writer, error) {
 func newWriter(dir vfs.Dir, f vfs.File, h *Header, end, size, ahead int64) *Writer {
 	w := &Writer{
 		dir: dir, file: f, header: *h, seal: NewSeal(h.Salt),
-		size: size, end: end, durable: end, ahead: ahead, step: fillFirst,
+		size: size, end: end, durable: end, ahead: ahead, began: end,
 	}
 	w.filled.Store(end)
 	w.seen.Store(end)
@@ -214,15 +213,25 @@ func (w *Writer) poisoned(cause error) error {
 	return w.poison
 }
 
+// window returns how many zeroes should stand ready: as many bytes as were written so far, within bounds, so that small
+// stores stay small.
+func (w *Writer) window() int64 {
+	return max(min(w.seen.Load()-w.began, w.ahead), min(fillFirst, w.ahead))
+}
+
 // NeedsFill reports whether Fill has something to do. Safe for concurrent use.
 func (w *Writer) NeedsFill() bool {
 	filled := w.filled.Load()
-	return w.ahead > 0 && !w.gaveUp.Load() && filled < w.size && filled-w.seen.Load() < w.ahead
+	return w.ahead > 0 && !w.gaveUp.Load() && filled < w.size && filled-w.seen.Load() < w.window()
 }
+
+// NeedsSpare reports whether it is time to prepare the next segment's file. Safe for concurrent use.
+func (w *Writer) NeedsSpare() bool { return w.ahead > 0 && w.seen.Load() > w.size/2 }
 
 // Fill writes and syncs zeroes behind the last frame, so that later syncs find their blocks allocated: a sync of a
 // growing file must also wait for the file system's journal. It uses a handle of its own, since the kernel reports a
-// failed write-back once per handle and the report must reach Sync. A failed Fill costs speed, nothing else.
+// failed write-back once per handle and the report must reach Sync. Zeroes that cannot be written cost speed, nothing
+// else; where their sync fails every later sync fails, since it covered the committer's bytes as well.
 func (w *Writer) Fill() error {
 	f, err := w.dir.OpenWrite(Name(w.header.Segment))
 	if err != nil {
@@ -240,11 +249,10 @@ func (w *Writer) Fill() error {
 // zeroes is what fills are written from; nobody writes to it.
 var zeroes [fillMost]byte
 
-func (w *Writer) fillStep(f io.WriterAt) error {
+func (w *Writer) fillStep(f vfs.File) error {
 	w.fill.Lock()
 	from := w.filled.Load()
-	to := min(from+w.step, w.size)
-	w.step = min(2*w.step, fillMost)
+	to := min(from+min(w.window(), fillMost), w.size)
 	if from >= to {
 		w.fill.Unlock()
 		return nil
@@ -254,11 +262,24 @@ func (w *Writer) fillStep(f io.WriterAt) error {
 		w.filled.Store(to)
 	}
 	w.fill.Unlock()
+	if err == nil {
+		if err = f.Sync(); err != nil {
+			w.tellSync(err)
+		}
+	}
 	if err != nil {
 		w.gaveUp.Store(true)
-		return err
 	}
-	return f.(vfs.File).Sync()
+	return err
+}
+
+// tellSync makes every later sync fail: the one that failed covered what the committer had written too.
+func (w *Writer) tellSync(err error) {
+	w.syncing.Lock()
+	defer w.syncing.Unlock()
+	if w.syncErr == nil {
+		w.syncErr = fmt.Errorf("sync segment %06d: %w", w.header.Segment, err)
+	}
 }
 
 // Close releases the file and syncs nothing. After a clean end the caller has called Trim first.
@@ -288,20 +309,44 @@ func (w *Writer) Trim() error {
 // WriteFooter seals the file of segment id: footer goes to end, and the file is cut behind it. A nil error means that
 // the footer is durable. Everything up to end must be durable, and a later segment must name end as its own, so that
 // a crash inside WriteFooter costs the footer and nothing else.
+//
+// The trailer is written when everything before it is durable: where a trailer holds, the footer's pages do. A footer
+// that stood there before goes first, lest its trailer vouch for half of the new one.
 func WriteFooter(dir vfs.Dir, id uint64, end int64, footer []byte) error {
 	f, err := dir.OpenWrite(Name(id))
 	if err != nil {
 		return fmt.Errorf("seal segment %06d: %w", id, err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt(footer, end); err != nil {
-		return fmt.Errorf("seal segment %06d: %w", id, err)
-	}
-	if err := f.Truncate(end + int64(len(footer))); err != nil {
-		return fmt.Errorf("seal segment %06d: %w", id, err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("seal segment %06d: %w", id, err)
+	trailer := max(0, len(footer)-trailerLen)
+	for _, step := range []func() error{
+		func() error { return cutBehind(f, end) },
+		func() error { return writeSync(f, footer[:trailer], end) },
+		func() error { return writeSync(f, footer[trailer:], end+int64(trailer)) },
+	} {
+		if err := step(); err != nil {
+			return fmt.Errorf("seal segment %06d: %w", id, err)
+		}
 	}
 	return nil
+}
+
+// cutBehind makes f end at end, durably where it was longer.
+func cutBehind(f vfs.File, end int64) error {
+	size, err := f.Size()
+	if err != nil || size <= end {
+		return err
+	}
+	if err := f.Truncate(end); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// writeSync writes b at off, durably.
+func writeSync(f vfs.File, b []byte, off int64) error {
+	if _, err := f.WriteAt(b, off); err != nil {
+		return err
+	}
+	return f.Sync()
 }

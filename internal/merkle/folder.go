@@ -77,3 +77,12 @@ func (f *Folder) Cut() Tree {
 	f.tiles = nil
 	return t
 }
+
+// Len returns how many leaves the tree has with everything taken so far.
+func (f *Folder) Len() uint64 {
+	f.fold.Lock()
+	defer f.fold.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tree.Size() + uint64(len(f.pending))
+}

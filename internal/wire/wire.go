@@ -13,6 +13,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Sum returns the CRC-32C of b continued from seed; seed 0 starts anew.
 func Sum(seed uint32, b []byte) uint32 { return crc32.Update(seed, castagnoli, b) }
 
+// SumUint64 returns the CRC-32C of the eight little-endian bytes of v continued from seed. It takes no memory, where
+// Sum would move them to the heap.
+func SumUint64(seed uint32, v uint64) uint32 {
+	sum := ^seed
+	for range 8 {
+		sum = castagnoli[byte(sum)^byte(v)] ^ sum>>8
+		v >>= 8
+	}
+	return ^sum
+}
+
 // A Reader takes fields off the front of B. The first field that is not there sets Short; every later one is then
 // zero, so that a decoder checks once, at its end. It never panics. Not safe for concurrent use.
 type Reader struct {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 )
 
@@ -17,6 +18,20 @@ func TestSumIsCastagnoli(t *testing.T) {
 	whole := Sum(0, []byte("123456789"))
 	if got := Sum(Sum(0, []byte("1234")), []byte("56789")); got != whole {
 		t.Errorf("Sum in two steps = %#x, want %#x", got, whole)
+	}
+}
+
+func TestSumUint64(t *testing.T) {
+	for _, seed := range []uint32{0, 1, 0xe3069283, 1<<32 - 1} {
+		for _, v := range []uint64{0, 1, 0xff, 0x0102030405060708, 1<<64 - 1} {
+			want := Sum(seed, binary.LittleEndian.AppendUint64(nil, v))
+			if got := SumUint64(seed, v); got != want {
+				t.Errorf("SumUint64(%#x, %#x) = %#x, want %#x", seed, v, got, want)
+			}
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { SumUint64(1, 2) }); n != 0 {
+		t.Errorf("SumUint64 allocates %v times, want 0", n)
 	}
 }
 

@@ -1,0 +1,176 @@
+package batpak
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"batpak/coldstart"
+)
+
+// foldAt is how many event hashes wait before they are folded into the Merkle tree off the append path.
+const foldAt = 1024
+
+// The background is what a store does beside its callers: it keeps zeroes ready ahead of the writer, folds event
+// hashes into the Merkle tree, seals full segments, and syncs in SyncInterval. None of it decides whether an event is
+// there; what fails is logged, since no caller can be told, and costs time later.
+type background struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	nudge  chan struct{} // there may be something to fill or fold
+
+	mu      sync.Mutex
+	pending []coldstart.Unsealed // full segments without a footer, oldest first
+	sealing chan struct{}        // there is something to seal
+	busy    bool                 // a segment is being sealed
+	quiet   sync.Cond            // signalled when nothing is left to seal; L is mu
+	ended   bool                 // no segment will be sealed any more
+}
+
+// start begins the work, and seals what an earlier process left unsealed.
+func (b *background) start(s *Store) {
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.nudge, b.sealing = make(chan struct{}, 1), make(chan struct{}, 1)
+	b.quiet.L = &b.mu
+	b.pending = append(b.pending, s.state.Pending...)
+	b.wg.Go(func() { s.prepare() })
+	b.wg.Go(func() { s.sealAll() })
+	if s.opts.Sync == SyncInterval {
+		b.wg.Go(func() { s.syncEvery() })
+	}
+	if len(b.pending) > 0 {
+		b.sealing <- struct{}{}
+	}
+}
+
+// stop ends the work when every full segment is sealed, or failed to be.
+func (b *background) stop() {
+	b.mu.Lock()
+	for len(b.pending) > 0 || b.busy {
+		b.quiet.Wait()
+	}
+	b.ended = true
+	b.mu.Unlock()
+	b.cancel()
+	b.wg.Wait()
+}
+
+// kick wakes whoever fills and folds, if there is enough to do.
+func (s *Store) kick() {
+	if !s.commit.current.Load().NeedsFill() && s.commit.folder.Pending() < foldAt {
+		return
+	}
+	select {
+	case s.background.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// prepare fills and folds whenever it is woken.
+func (s *Store) prepare() {
+	for {
+		select {
+		case <-s.background.ctx.Done():
+			return
+		case <-s.background.nudge:
+		}
+		if w := s.commit.current.Load(); w.NeedsFill() {
+			if err := w.Fill(); err != nil {
+				s.opts.Logger.Warn("fill ahead", "err", err)
+			}
+		}
+		s.commit.folder.Fold()
+	}
+}
+
+// queueSeal hands a full segment to the background.
+func (b *background) queueSeal(u coldstart.Unsealed) {
+	b.mu.Lock()
+	b.pending = append(b.pending, u)
+	b.mu.Unlock()
+	select {
+	case b.sealing <- struct{}{}:
+	default:
+	}
+}
+
+// next returns the oldest segment to seal.
+func (b *background) next() (u coldstart.Unsealed, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busy = len(b.pending) > 0
+	if !b.busy {
+		b.quiet.Broadcast()
+		return u, false
+	}
+	u = b.pending[0]
+	b.pending = b.pending[1:]
+	return u, true
+}
+
+// sealAll seals segments as they come.
+func (s *Store) sealAll() {
+	b := &s.background
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-b.sealing:
+		}
+		for {
+			u, ok := b.next()
+			if !ok {
+				break
+			}
+			// A segment that is not sealed is served from memory and from its frames; the next Open tries again.
+			if err := s.state.Seal(b.ctx, u); err != nil {
+				s.opts.Logger.Error("seal segment", "segment", u.Header.Segment, "err", err)
+			}
+		}
+	}
+}
+
+// syncEvery syncs what was written, beside the writer: appends go on while the disk works.
+func (s *Store) syncEvery() {
+	ticker := time.NewTicker(s.opts.SyncEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.background.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := s.syncBehind(); err != nil {
+			s.opts.Logger.Error("sync", "err", err)
+			return // the writer is poisoned; every append says so
+		}
+	}
+}
+
+// syncBehind makes what was written when it began durable. The committer is free while the disk works.
+func (s *Store) syncBehind() error {
+	c := &s.commit
+	c.mu.Lock()
+	w, end, seq := c.writer, c.writer.End(), c.seq
+	done := w.Err() != nil || w.Durable() == end
+	c.mu.Unlock()
+	if done {
+		return nil
+	}
+	err := w.SyncFile()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writer != w {
+		return nil // the segment was rotated, and synced by that, or poisoned by the same failure
+	}
+	if err != nil {
+		return w.Poison(err)
+	}
+	w.MarkDurable(end)
+	s.durable.Store(max(s.durable.Load(), seq))
+	if err := s.state.Beacon.Publish(s.position(), seq); err != nil {
+		s.opts.Logger.Warn("publish beacon", "err", err)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package coldstart
+
+import (
+	"crypto/rand"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"batpak/fault"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+// A Config says how to open a directory. Zero fields have the defaults named at each.
+type Config struct {
+	FS       vfs.FS      // nil means the operating system's
+	Dir      string      // path of the directory; made when missing, unless ReadOnly
+	DirPerm  fs.FileMode // zero means 0700
+	FilePerm fs.FileMode // zero means 0600
+
+	// ReadOnly takes no lock and writes nothing.
+	ReadOnly bool
+
+	SegmentSize int64 // bytes at which a segment is sealed; zero means segment.MinSize
+	FillAhead   int64 // bytes of zeroes kept ready behind the last frame; 0 and below mean none
+
+	// Relaxed announces a writer that acknowledges before it syncs.
+	Relaxed bool
+
+	Now    func() time.Time // nil means time.Now
+	Random func([]byte)     // fills its argument with random bytes; nil means crypto/rand
+	Hook   fault.Hook
+
+	// ExpectHead is an event that the log must hold; nil means no check.
+	ExpectHead *Head
+
+	Logger   *slog.Logger   // takes what no caller can be given; nil discards
+	Progress func(Progress) // called after each step of a long open, one call at a time; nil means nobody listens
+}
+
+// Progress is how far an open has come.
+type Progress struct {
+	Rung  Rung   // that is being tried
+	Done  int    // segments
+	Total int    // segments
+	Seq   uint64 // last sequence of the segment that was done last
+}
+
+// withDefaults returns a copy of c with every zero field set.
+func (c Config) withDefaults() Config {
+	if c.FS == nil {
+		c.FS = vfs.OS
+	}
+	if c.SegmentSize == 0 {
+		c.SegmentSize = segment.MinSize
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = func(b []byte) { rand.Read(b) }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.FillAhead = max(c.FillAhead, 0)
+	return c
+}

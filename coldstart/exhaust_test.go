@@ -1,0 +1,372 @@
+package coldstart
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"batpak/fault"
+	"batpak/index"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+var exhaustive = flag.Bool("exhaustive", false, "try every case where a sample is taken otherwise")
+
+// sample returns n where one case of n is tried, 1 where all of them are.
+func sample(n int) int {
+	if *exhaustive {
+		return 1
+	}
+	return n
+}
+
+// typed are the conditions that a refusal of a damaged directory may match.
+var typed = []error{
+	ErrCorrupt, ErrTailMissing, ErrAbsent, ErrDamaged, ErrForeign, ErrFuture, ErrNoStore,
+	segment.ErrCorrupt, segment.ErrDamaged, segment.ErrFuture, segment.ErrTorn, vfs.ErrUnsafePath,
+}
+
+func isTyped(err error) bool {
+	return slices.ContainsFunc(typed, func(e error) bool { return errors.Is(err, e) })
+}
+
+// judgeDamaged opens a directory that was changed by one damage and says what is wrong with the outcome: anything but
+// all events, a typed error, or, where the end of an unclean log was hit, a log that lost its last group.
+func judgeDamaged(files map[string][]byte, all, proven model) string {
+	for _, readOnly := range []bool{true, false} {
+		m := vfs.NewMemFrom(files)
+		got, report, err := reopen(m, readOnly)
+		switch {
+		case err != nil && !isTyped(err):
+			return fmt.Sprintf("read-only %v: error without a type: %v", readOnly, err)
+		case err != nil:
+			continue
+		}
+		if why := got.prefixOf(all); why != "" {
+			return why
+		}
+		if why := got.contains(proven); why != "" {
+			return fmt.Sprintf("read-only %v: %s\n%v", readOnly, why, report)
+		}
+	}
+	return ""
+}
+
+// damagedStores are directories for exhaustive damage: what they hold, and what any undamaged evidence proves.
+func damagedStores(t *testing.T) map[string]struct {
+	files       map[string][]byte
+	all, proven model
+} {
+	closed, want := base(nil)(t)
+	crashed, all := unclean(nil)(t)
+	bare := crashed.Files()
+	delete(bare, lockName)
+	// Without anchor and beacon nothing but the next group's marks proves that a group was synced (X2).
+	marked := maps.Clone(all)
+	for seq := range all {
+		if seq > 12 {
+			delete(marked, seq)
+		}
+	}
+	type store = struct {
+		files       map[string][]byte
+		all, proven model
+	}
+	return map[string]store{
+		"clean": {closed.Files(), want, want}, "crashed": {crashed.Files(), all, all}, "bare": {bare, all, marked},
+	}
+}
+
+func TestEveryByteFlipped(t *testing.T) {
+	for name, store := range damagedStores(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(3, 4))
+			n := 0
+			for file, whole := range store.files {
+				for at := range whole {
+					if file == lockName && at < vfs.LockDataOffset {
+						continue
+					}
+					if rng.IntN(sample(16)) > 0 {
+						continue
+					}
+					files := maps.Clone(store.files)
+					b := slices.Clone(whole)
+					b[at] ^= 1 << rng.IntN(8)
+					files[file] = b
+					proven := store.proven
+					if file == lockName || file == anchorName {
+						proven = nil // one piece of evidence is gone; the log itself must not change
+					}
+					n++
+					if why := judgeDamaged(files, store.all, proven); why != "" {
+						t.Fatalf("%s, byte %d, %#x for %#x: %s", file, at, b[at], whole[at], why)
+					}
+				}
+			}
+			t.Logf("%d flips, seed 3, 4", n)
+		})
+	}
+}
+
+func TestEveryLength(t *testing.T) {
+	for name, store := range damagedStores(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			step := sample(13)
+			n := 0
+			for file, whole := range store.files {
+				if file == lockName {
+					continue
+				}
+				proven := store.proven
+				if file == anchorName || name == "bare" {
+					proven = nil
+				}
+				for size := 0; size < len(whole); size += step {
+					files := maps.Clone(store.files)
+					files[file] = whole[:size]
+					n++
+					if why := judgeDamaged(files, store.all, proven); why != "" {
+						t.Fatalf("%s cut to %d: %s", file, size, why)
+					}
+				}
+				for _, more := range [][]byte{make([]byte, 1), make([]byte, 5000), []byte("x"), whole, store.files[segment.Name(2)]} {
+					files := maps.Clone(store.files)
+					files[file] = slices.Concat(whole, more)
+					n++
+					if why := judgeDamaged(files, store.all, store.proven); why != "" {
+						t.Fatalf("%s with %d bytes more: %s", file, len(more), why)
+					}
+				}
+			}
+			t.Logf("%d lengths", n)
+		})
+	}
+}
+
+// TestFilesMixed removes, swaps and copies whole files, and mixes those of four generations of one store.
+func TestFilesMixed(t *testing.T) {
+	mem := vfs.NewMem()
+	s, _ := threeSegments(t, mem)
+	generations := []map[string][]byte{mem.Files()}
+	s.append(1)
+	generations = append(generations, mem.Files())
+	s.seal(s.rotate())
+	s.append(2)
+	generations = append(generations, mem.Files())
+	all := maps.Clone(s.events)
+	s.close()
+	generations = append(generations, mem.Files())
+	last := generations[3]
+
+	n := 0
+	try := func(files map[string][]byte, what string) {
+		t.Helper()
+		n++
+		// Which of the generations a mixture belongs to is nobody's to know: it must be one of them, or refused.
+		if why := judgeDamaged(files, all, nil); why != "" {
+			t.Errorf("%s: %s", what, why)
+		}
+	}
+	for a := range last {
+		files := maps.Clone(last)
+		delete(files, a)
+		try(files, "without "+a)
+		for b := range last {
+			files := maps.Clone(last)
+			files[a], files[b] = last[b], last[a]
+			try(files, a+" and "+b+" swapped")
+			files = maps.Clone(last)
+			files[a] = last[b]
+			try(files, b+" copied over "+a)
+		}
+	}
+	for i, from := range generations {
+		for j, to := range generations {
+			for name, b := range from {
+				files := maps.Clone(to)
+				files[name] = b
+				try(files, fmt.Sprintf("%s of generation %d in %d", name, i, j))
+			}
+		}
+	}
+	t.Logf("%d mixtures", n)
+}
+
+// TestFailingCalls fails each call of an open, once, and opens again without the failure.
+func TestFailingCalls(t *testing.T) {
+	make := func() (*vfs.Mem, model) {
+		return doing(func(s *testStore) { s.write(s.group(2, false, 16)); s.rotate(); s.write(s.group(2, true, 16)) },
+			func(d *dirEdit) {
+				d.set("anchor.tmp", nil)
+				d.append(segment.Name(4), []byte("torn"))
+				d.cut(segment.Name(1), 3)
+			})(t)
+	}
+	for _, readOnly := range []bool{false, true} {
+		m, want := make()
+		count := vfs.Inject(m, nil)
+		cfg := testConfig(count)
+		cfg.ReadOnly = readOnly
+		st, err := Open(context.Background(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := count.Count()
+		st.Close()
+		refused := 0
+		for _, errno := range []error{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
+			for n := 1; n <= calls; n++ {
+				m, _ := make()
+				faulty := vfs.Inject(m, vfs.FailAt(n, vfs.Decision{Err: errno, Half: true}))
+				cfg := testConfig(faulty)
+				cfg.ReadOnly = readOnly
+				st, err := Open(context.Background(), cfg)
+				if err == nil {
+					err = st.Close()
+				} else {
+					refused++
+					if !errors.Is(err, errno) {
+						t.Errorf("call %d fails with %v: Open = %v", n, errno, err)
+					}
+				}
+				opened := faulty.CountOf(vfs.OpCreate) + faulty.CountOf(vfs.OpOpenRead) + faulty.CountOf(vfs.OpOpenWrite) +
+					faulty.CountOf(vfs.OpMap) + faulty.CountOf(vfs.OpLock) + faulty.CountOf(vfs.OpOpenDir)
+				if closed := faulty.CountOf(vfs.OpClose); closed > opened || closed < opened-1 {
+					t.Errorf("call %d fails with %v: %d opened, %d closed (%v)", n, errno, opened, closed, err)
+				}
+				got, _, err := reopen(m, false)
+				if err != nil || !maps.Equal(got, want) {
+					t.Fatalf("after call %d failed with %v: %d events, want %d, %v", n, errno, len(got), len(want), err)
+				}
+			}
+		}
+		t.Logf("read-only %v: %d calls, %d refusals", readOnly, calls, refused)
+	}
+}
+
+// TestReadBesideWriter opens read-only again and again while a writer appends, rotates and seals.
+func TestReadBesideWriter(t *testing.T) {
+	for name, fsys := range map[string]vfs.FS{"memory": vfs.NewMem(), "disk": vfs.OS} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(fsys)
+			if name == "disk" {
+				cfg.Dir = t.TempDir()
+			}
+			cfg.FillAhead = 1 << 16
+			s := openTest(t, cfg)
+			var durable atomic.Uint64
+			var done atomic.Bool
+			var wg sync.WaitGroup
+			opens := 0
+			wg.Go(func() {
+				for last := uint64(0); !done.Load(); opens++ {
+					reader := testConfig(fsys)
+					reader.Dir, reader.ReadOnly = cfg.Dir, true
+					least := durable.Load()
+					st, err := Open(context.Background(), reader)
+					if err != nil {
+						t.Errorf("read-only Open = %v", err)
+						return
+					}
+					if st.LastSeq < least || st.LastSeq < last {
+						t.Errorf("a reader sees %d events after %d, and %d are durable", st.LastSeq, last, least)
+					}
+					last = st.LastSeq
+					if m, err := readAll(st); err != nil || uint64(len(m)) != last {
+						t.Errorf("a reader reads %d events of %d: %v", len(m), last, err)
+					}
+					st.Close()
+				}
+			})
+			for i := range 150 {
+				s.write(s.group(1+i%4, i%3 == 0, 100))
+				if i%7 == 0 {
+					if err := s.st.Writer.Fill(); err != nil {
+						t.Error(err)
+					}
+				}
+				s.sync()
+				durable.Store(s.seq)
+				if i%10 == 9 {
+					s.seal(s.rotate())
+				}
+			}
+			done.Store(true)
+			wg.Wait()
+			s.close()
+			t.Logf("%d opens beside %d events", opens, s.seq)
+		})
+	}
+}
+
+// TestRotateFails fails each call of a rotation: the store goes on without a trace of it, or is poisoned; in both
+// cases nothing that was acknowledged is lost.
+func TestRotateFails(t *testing.T) {
+	for n := 1; ; n++ {
+		m := vfs.NewMem()
+		start := 0
+		var faulty *vfs.Faulty
+		faulty = vfs.Inject(m, func(c vfs.Call) vfs.Decision {
+			if start > 0 && c.Index == start+n {
+				return vfs.Decision{Err: syscall.EIO}
+			}
+			return vfs.Decision{}
+		})
+		s := openTest(t, testConfig(faulty))
+		s.append(3)
+		start = faulty.Count()
+		u, err := s.st.Rotate(s.end())
+		if err == nil && faulty.Count() < start+n {
+			return
+		}
+		if s.st.Writer.Err() == nil {
+			s.append(2)
+			if u, err = s.st.Rotate(s.end()); err != nil {
+				t.Fatalf("call %d: second Rotate = %v", n, err)
+			}
+			s.append(1)
+			s.seal(u)
+		}
+		want := maps.Clone(s.durable)
+		s.st.Close()
+		for state := range m.CrashStates(m.OpCount(), crashOptions) {
+			if got, _, err := reopen(state.FS(), false); err != nil || !maps.Equal(got, want) {
+				t.Fatalf("call %d, %s: %d events, want %d, %v", n, state.Name, len(got), len(want), err)
+			}
+		}
+	}
+}
+
+func TestStateFields(t *testing.T) {
+	m, _ := base(nil)(t)
+	cfg := testConfig(m)
+	cfg.ReadOnly = true
+	st, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if st.Writer != nil || st.Active != nil || st.Beacon != nil || st.Pending != nil || st.Folder.Len() != 14 {
+		t.Errorf("read-only state %+v", st)
+	}
+	if err := st.cfg.Hook.Hit(fault.Site{}); err != nil {
+		t.Error(err)
+	}
+	var _ *index.Set = st.Set
+	if _, err := Open(context.Background(), Config{FS: m, Dir: "/nowhere", ReadOnly: true}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open = %v", err)
+	}
+}

@@ -1,0 +1,324 @@
+package coldstart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"batpak/event"
+	"batpak/index"
+	"batpak/internal/merkle"
+	"batpak/internal/planted"
+	"batpak/segment"
+)
+
+// The ladder, from the cheapest way to know the log to the one that always works. The first rung that holds serves.
+//
+//	rung        reads                       holds when                                    then
+//	snapshot    index image (mapped)        not in this version
+//	checkpoint  encoded copy                not in this version
+//	footers     SIDX of each older segment  it says what the next segment's header says;  the tail
+//	                                        the others are scanned, if any holds
+//	frames      every frame                 or Open fails, naming segment and offset      the tail
+//
+// The tail is the newest segment, which has no footer: its frames are read, and the verdict table says what its end
+// is. Only frames are the truth. A rung that does not hold is stepped down from, and the reason kept; an I/O error or a
+// corrupt frame ends the open. A rung returns what it made or an error, never something half made.
+
+// A Rung is one way to get to the state of a store.
+type Rung uint8
+
+// The rungs, from the top of the ladder.
+const (
+	RungSnapshot   Rung = iota + 1 // index.fbati, mapped and used in place
+	RungCheckpoint                 // index.ckpt, decoded
+	RungFooters                    // the SIDX of every sealed segment
+	RungFrames                     // every frame of every segment
+)
+
+// String returns the rung's name in lower case.
+func (r Rung) String() string {
+	switch r {
+	case RungSnapshot:
+		return "snapshot"
+	case RungCheckpoint:
+		return "checkpoint"
+	case RungFooters:
+		return "footers"
+	case RungFrames:
+		return "frames"
+	}
+	return fmt.Sprintf("Rung(%d)", uint8(r))
+}
+
+// A Report says how an open got to its state. It is complete when Open returns.
+type Report struct {
+	Rung    Rung   // lowest one that was needed: frames when any segment but the active one was scanned
+	Skipped []Skip // rungs and evidence that did not hold, and why
+	Verdict string // label of the row of the verdict table that the end of the log fits
+	Clean   bool   // the log ended as a clean close leaves it
+
+	Segments int // in the log
+	Footers  int // served by their footer
+	Scanned  int // older segments served by their frames
+
+	Restored uint64 // events known without reading their frames
+	Replayed uint64 // events whose frames were read
+	Frames   uint64 // frames read, of all types
+	Fences   uint64 // fence frames among them; none has an effect yet
+	Bytes    int64  // bytes of segments read
+
+	TornBytes   int64  // behind the end of the log that are no frame, zeroes not counted
+	LostFrames  uint64 // valid frames behind a hole in the last group, cut with it
+	Batches     uint64 // unfinished batches rolled back
+	BatchEvents uint64 // events in them that had been written whole
+	Moved       uint64 // frames moved to a new file because nothing proves that they are durable
+	SkippedSeqs uint64 // sequences given up because a relaxed writer may have shown them to somebody
+
+	Reserved map[event.Kind]uint64 // events of kinds that are the store's own and unknown to this version
+
+	Quarantined []string // files taken out of the log by this open
+	Removed     []string // left-overs of crashed replacements removed by this open
+	Unknown     []string // names in the directory that are not ours; left alone
+
+	Phases []Phase // in order
+}
+
+// A Skip is one rung, or one piece of evidence, that did not hold.
+type Skip struct {
+	Rung    Rung
+	Segment uint64 // 0 when it is not about one segment
+	Err     error  // wraps ErrAbsent, ErrStale, ErrDamaged, ErrForeign, or an error of package segment
+}
+
+func (s Skip) String() string {
+	if s.Segment == 0 {
+		return fmt.Sprintf("%v: %v", s.Rung, s.Err)
+	}
+	return fmt.Sprintf("%v of segment %06d: %v", s.Rung, s.Segment, s.Err)
+}
+
+// A Phase is one part of an open and the wall time that it took.
+type Phase struct {
+	Name string
+	Took time.Duration
+}
+
+// stepsDown reports whether err says that a cache does not hold, and nothing worse.
+func stepsDown(err error) bool {
+	for _, reason := range []error{ErrAbsent, ErrStale, ErrDamaged, segment.ErrAbsent, segment.ErrDamaged, segment.ErrForeign} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// An olderRun is a segment that is not the newest, made readable in one of two ways.
+type olderRun struct {
+	link   *link
+	sealed *index.Sealed // by its footer; nil when it does not hold
+	frames *replay       // by its frames; nil when the footer holds
+	tree   *merkle.Tree  // at the segment's end, when its frames were read
+}
+
+func (r *olderRun) close() {
+	if r.sealed != nil {
+		r.sealed.Close()
+	}
+	if r.frames != nil {
+		r.frames.file.Close()
+	}
+}
+
+func closeRuns(runs []olderRun) {
+	for i := range runs {
+		runs[i].close()
+	}
+}
+
+// restore makes every segment but the newest readable, by the first rung that holds.
+func (o *opener) restore(ctx context.Context) ([]olderRun, error) {
+	for _, rung := range []struct {
+		name    Rung
+		restore func(context.Context) ([]olderRun, error)
+	}{
+		{RungFooters, o.fromFooters},
+		{RungFrames, o.fromFrames},
+	} {
+		runs, err := rung.restore(ctx)
+		switch {
+		case err == nil:
+			o.report.Rung = rung.name
+			return runs, nil
+		case stepsDown(err):
+			o.report.Skipped = append(o.report.Skipped, Skip{Rung: rung.name, Err: err})
+		default:
+			return nil, fmt.Errorf("restore from %v: %w", rung.name, err)
+		}
+	}
+	panic("coldstart: the frames rung stepped down")
+}
+
+// fromFooters serves each older segment by its footer, and scans the ones whose footer does not hold.
+func (o *opener) fromFooters(ctx context.Context) ([]olderRun, error) {
+	runs := o.olderRuns()
+	reasons := make([]error, len(runs))
+	err := o.eachRun(ctx, RungFooters, runs, func(i int) error {
+		reasons[i] = o.useFooter(&runs[i])
+		if reasons[i] != nil && !stepsDown(reasons[i]) {
+			return reasons[i]
+		}
+		return nil
+	})
+	if err == nil && !anySealed(runs) {
+		err = fmt.Errorf("%w: no segment has a footer that holds", ErrAbsent)
+	}
+	if err == nil {
+		o.noteSkips(runs, reasons)
+		err = o.scanUnsealed(ctx, RungFooters, runs)
+	}
+	if err != nil {
+		closeRuns(runs)
+		return nil, err
+	}
+	return runs, nil
+}
+
+// fromFrames reads every frame of every older segment.
+func (o *opener) fromFrames(ctx context.Context) ([]olderRun, error) {
+	runs := o.olderRuns()
+	if err := o.scanUnsealed(ctx, RungFrames, runs); err != nil {
+		closeRuns(runs)
+		return nil, err
+	}
+	return runs, nil
+}
+
+func (o *opener) olderRuns() []olderRun {
+	links := o.chain.older()
+	runs := make([]olderRun, len(links))
+	for i := range links {
+		runs[i].link = &links[i]
+	}
+	return runs
+}
+
+// eachRun calls work for every segment, several at once, and reports progress.
+func (o *opener) eachRun(ctx context.Context, rung Rung, runs []olderRun, work func(i int) error) error {
+	var mu sync.Mutex
+	done := 0
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range runs {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := work(i); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if done++; o.cfg.Progress != nil {
+				o.cfg.Progress(Progress{Rung: rung, Done: done, Total: len(runs), Seq: runs[i].link.next.LastSeq})
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func anySealed(runs []olderRun) bool {
+	for i := range runs {
+		if runs[i].sealed != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *opener) noteSkips(runs []olderRun, reasons []error) {
+	for i, err := range reasons {
+		if err != nil {
+			o.report.Skipped = append(o.report.Skipped, Skip{RungFooters, runs[i].link.id, err})
+		}
+	}
+}
+
+// useFooter serves one segment by its footer, if that says of the segment what the next one's header says.
+//
+// Errors: those that step down; *[FutureError]; I/O errors.
+func (o *opener) useFooter(r *olderRun) error {
+	s, err := index.OpenSealed(o.dir, o.meta.Store, r.link.id)
+	if errors.Is(err, segment.ErrFuture) {
+		return &FutureError{File: segment.Name(r.link.id), Err: err}
+	}
+	if err != nil {
+		return err
+	}
+	sum, next := s.Summary(), r.link.next
+	fits := sum.Salt == r.link.header.Salt && sum.End == next.End && sum.Events == r.link.events() &&
+		sum.TreeSize == next.TreeSize && sum.Root == next.Root &&
+		(sum.Events == 0 || sum.FirstSeq == r.link.header.FirstSeq && sum.LastSeq == next.LastSeq && sum.MaxHLC == next.LastHLC)
+	if !fits && !planted.On(planted.FooterCountUnchecked) {
+		s.Close()
+		return fmt.Errorf("%w: footer of segment %06d and header of %06d disagree", ErrStale, r.link.id, next.Segment)
+	}
+	r.sealed = s
+	return nil
+}
+
+// scanUnsealed reads the frames of the segments that have no footer, and checks that they are what the next segment's
+// header says.
+func (o *opener) scanUnsealed(ctx context.Context, rung Rung, runs []olderRun) error {
+	return o.eachRun(ctx, rung, runs, func(i int) error {
+		if runs[i].sealed != nil {
+			return nil
+		}
+		return o.scanOlder(ctx, &runs[i])
+	})
+}
+
+// scanOlder reads one older segment by its frames. Nothing behind the end that the next header names is looked at.
+func (o *opener) scanOlder(ctx context.Context, r *olderRun) error {
+	l := r.link
+	end := l.end()
+	if planted.On(planted.FooterDecidesCommitment) {
+		end = l.header.Len()
+	}
+	frames, err := newReplay(ctx, o.dir, &l.header, end, end)
+	if err != nil {
+		return err
+	}
+	tree := frames.folder.Cut()
+	f := facts{subject: older, rest: restEnd}
+	if frames.at.offset != l.end() || frames.half() || frames.events != l.events() || tree.Root != l.next.Root ||
+		l.events() > 0 && frames.at.hlc != l.next.LastHLC {
+		f.rest = restBytes
+	}
+	if v := judge(f); v.do == actCorrupt {
+		frames.file.Close()
+		return corrupt(l.id, frames.at.offset, frames.at.seq+1, l.next.LastSeq, v.label, frames.fault(l.end()))
+	}
+	r.frames, r.tree = frames, &tree
+	return o.cfg.Hook.Hit(o.site(l.id, frames.at.seq))
+}
+
+// fault says why a replay that should have ended at end is not what it should be.
+func (r *replay) fault(end int64) error {
+	switch f := r.frames.Fault(); {
+	case f != nil:
+		return f
+	case r.half():
+		return fmt.Errorf("batch at offset %d has no end", r.at.offset)
+	case r.at.offset != end:
+		return fmt.Errorf("frames end at offset %d, want %d", r.at.offset, end)
+	}
+	return errors.New("events are not the ones that the next segment's header names")
+}

@@ -1,0 +1,125 @@
+package coldstart
+
+import (
+	"slices"
+	"strings"
+
+	"batpak/internal/planted"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+// The names of a store's directory beside the segments.
+const (
+	metaName   = "store.meta"
+	lockName   = ".lock"
+	anchorName = "anchor"
+
+	cursorsName      = "cursors" // a directory
+	quarantineSuffix = ".quarantine"
+)
+
+// otherNames are files of the store that other packages, or later versions of this one, look after.
+var otherNames = []string{"index.fbati", "index.ckpt", "index.idemp", "visibility_ranges.fbv", "compaction.pending"}
+
+// A nameKind is what we make of a name.
+type nameKind uint8
+
+const (
+	nameStranger    nameKind = iota
+	nameOurs                 // a file of the store that is not a segment
+	nameSegment              //
+	nameQuarantined          // a segment that recovery took out of the log
+	nameLeftover             // a temporary file of our own atomic replacement
+)
+
+// A listing is what is in the directory.
+type listing struct {
+	segments    []segmentFile // by number
+	quarantined []string
+	leftovers   []string
+	strangers   []string
+	hasAnchor   bool
+	highest     uint64 // number ever seen on a segment, quarantined ones included
+}
+
+// A segmentFile is a segment by name and size only.
+type segmentFile struct {
+	id   uint64
+	size int64
+}
+
+// list reads and sorts the directory. It opens nothing.
+//
+// Errors: *[vfs.UnsafePathError] when something that is not a regular file has one of our names; I/O errors.
+func list(dir vfs.Dir) (*listing, error) {
+	entries, err := dir.List()
+	if err != nil {
+		return nil, err
+	}
+	l := new(listing)
+	for _, e := range entries {
+		if err := l.add(e); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+func (l *listing) add(e vfs.Entry) error {
+	id, kind := classify(e.Name)
+	if kind == nameStranger {
+		l.strangers = append(l.strangers, e.Name)
+		return nil
+	}
+	if e.Name == cursorsName && e.Mode.IsDir() {
+		return nil
+	}
+	if !e.Mode.IsRegular() {
+		return &vfs.UnsafePathError{Name: e.Name, Reason: "not a regular file"}
+	}
+	switch kind {
+	case nameSegment:
+		l.segments = append(l.segments, segmentFile{id, e.Size})
+	case nameQuarantined:
+		l.quarantined = append(l.quarantined, e.Name)
+	case nameLeftover:
+		l.leftovers = append(l.leftovers, e.Name)
+	}
+	l.highest = max(l.highest, id)
+	l.hasAnchor = l.hasAnchor || e.Name == anchorName
+	return nil
+}
+
+// classify says what a name is, and which number it carries.
+func classify(name string) (id uint64, kind nameKind) {
+	if id, ok := segment.ParseName(name); ok {
+		return id, nameSegment
+	}
+	if base, found := strings.CutSuffix(name, quarantineSuffix); found {
+		if id, ok := segment.ParseName(base); ok {
+			return id, nameQuarantined
+		}
+	}
+	if isOurs(name) {
+		return 0, nameOurs
+	}
+	if base, found := strings.CutSuffix(name, tempSuffix); found && (leavesTemp(base) || planted.On(planted.StrangersTempRemoved)) {
+		return 0, nameLeftover
+	}
+	return 0, nameStranger
+}
+
+// tempSuffix is what [vfs.WriteFileAtomic] and this package end the name of a file with that is to be renamed.
+const tempSuffix = ".tmp"
+
+// leavesTemp reports whether the store makes a file of this name by renaming.
+func leavesTemp(name string) bool {
+	_, ok := segment.ParseName(name)
+	return ok || isOurs(name) && name != lockName && name != cursorsName
+}
+
+func isOurs(name string) bool {
+	return name == metaName || name == lockName || name == anchorName || name == cursorsName ||
+		slices.Contains(otherNames, name)
+}

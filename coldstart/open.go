@@ -1,0 +1,304 @@
+package coldstart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"batpak/event"
+	"batpak/fault"
+	"batpak/index"
+	"batpak/internal/merkle"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+// An opener is one Open: what it was asked for, and what it has found out so far.
+type opener struct {
+	cfg    Config
+	dir    vfs.Dir
+	lock   vfs.LockFile // nil when read-only
+	report *Report
+	since  time.Time // when the current phase began
+
+	meta    meta
+	listing *listing
+	chain   *chain
+
+	// Evidence of how far the log was durable.
+	anchor     *Anchor // nil when there is none that holds
+	rotten     bool    // the anchor's file has a slot that does not hold
+	generation uint64
+	signal     *Signal // nil when there is no beacon
+	proofs     []proof
+}
+
+// Open opens the store in cfg.Dir, and makes one in an empty directory.
+//
+// A writable open holds the lock before it reads anything, repairs what a crash has left, and makes durable what it
+// shows; it needs no flag for that, however many crashes there were. A read-only open takes no lock, writes nothing,
+// may run beside a writer, and shows what was durable, or, beside a relaxed writer, what was written. A refusal
+// modifies nothing in either.
+//
+// ctx bounds the open; an open that gives up has not hurt the store.
+//
+// Errors: *[vfs.LockedError]; *[vfs.UnsafePathError]; *[MetaError]; *[FutureError]; *[CorruptError];
+// *[TailMissingError]; *[HeadMismatchError]; [ErrNoStore]; the context's; I/O errors.
+func Open(ctx context.Context, cfg Config) (*State, error) {
+	cfg = cfg.withDefaults()
+	dir, err := cfg.FS.OpenDir(cfg.Dir, vfs.DirOptions{Create: !cfg.ReadOnly, DirPerm: cfg.DirPerm, FilePerm: cfg.FilePerm})
+	if err != nil {
+		return nil, err
+	}
+	var s *State
+	if cfg.ReadOnly {
+		s, err = openReader(ctx, cfg, dir)
+	} else {
+		s, err = openWriter(ctx, cfg, dir)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func newOpener(cfg Config, dir vfs.Dir) *opener {
+	return &opener{cfg: cfg, dir: dir, since: time.Now(), report: new(Report)}
+}
+
+// phase ends the current phase of the open.
+func (o *opener) phase(name string) {
+	now := time.Now()
+	o.report.Phases = append(o.report.Phases, Phase{name, now.Sub(o.since)})
+	o.since = now
+}
+
+func (o *opener) site(id, seq uint64) fault.Site {
+	return fault.Site{Point: fault.SegmentScanned, Segment: id, Seq: seq}
+}
+
+// openWriter is Open for a writer. On an error it has released everything but dir.
+func openWriter(ctx context.Context, cfg Config, dir vfs.Dir) (*State, error) {
+	lock, err := dir.Lock(lockName)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", cfg.Dir, err)
+	}
+	o := newOpener(cfg, dir)
+	o.lock = lock
+	s, err := o.openLocked(ctx)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+func (o *opener) openLocked(ctx context.Context) (*State, error) {
+	if err := o.cfg.Hook.Hit(fault.Site{Point: fault.StoreLocked}); err != nil {
+		return nil, err
+	}
+	if err := o.identify(true); err != nil {
+		return nil, err
+	}
+	v, err := o.survey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := o.recover(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	o.phase("recover")
+	s.Report = *o.report
+	return s, nil
+}
+
+// identify reads the store's identity; in an empty directory it makes one, if it may.
+func (o *opener) identify(create bool) error {
+	l, err := list(o.dir)
+	if err != nil {
+		return err
+	}
+	o.meta, err = readMeta(o.dir)
+	switch {
+	case !errors.Is(err, ErrAbsent):
+		return err
+	case len(l.segments) > 0 || len(l.quarantined) > 0 || l.hasAnchor:
+		return err // a store has been here
+	case !create:
+		return fmt.Errorf("%w: %s", ErrNoStore, o.cfg.Dir)
+	}
+	o.cfg.Random(o.meta.Store[:])
+	o.meta.Created = o.cfg.Now().UnixMilli()
+	if err := createMeta(o.dir, &o.meta); err != nil {
+		return err
+	}
+	return o.cfg.Hook.Hit(fault.Site{Point: fault.MetaWritten})
+}
+
+// survey reads everything that tells the state of the store, and changes nothing. On an error nothing stays open.
+func (o *opener) survey(ctx context.Context) (v *survey, err error) {
+	// Evidence first: what it names was there before the directory is listed, beside a writer, too.
+	if err := o.readEvidence(); err != nil {
+		return nil, err
+	}
+	if o.listing, err = list(o.dir); err != nil {
+		return nil, err
+	}
+	o.report.Unknown = o.listing.strangers
+	if o.chain, err = readChain(ctx, o.dir, o.meta.Store, o.listing.segments); err != nil {
+		return nil, err
+	}
+	o.phase("headers")
+	found := &survey{broken: o.chain.broken}
+	v = found
+	defer func() {
+		if err != nil {
+			found.close()
+		}
+	}()
+	if v.runs, err = o.restore(ctx); err != nil {
+		return nil, err
+	}
+	o.phase(o.report.Rung.String())
+	if l := o.chain.newest(); l != nil {
+		if v.tail, err = o.readTail(ctx, l); err != nil {
+			return nil, err
+		}
+		if err := o.cfg.Hook.Hit(o.site(l.id, v.tail.at.seq)); err != nil {
+			return nil, err
+		}
+	}
+	o.phase("tail")
+	if err := o.verdicts(v); err != nil {
+		return nil, err
+	}
+	o.count(v)
+	return v, o.checkHead(ctx, v.tail)
+}
+
+// count fills in what the report says about the segments.
+func (o *opener) count(v *survey) {
+	r := o.report
+	r.Segments = len(o.chain.links)
+	r.Reserved = make(map[event.Kind]uint64)
+	for i := range v.runs {
+		run := &v.runs[i]
+		if run.sealed != nil {
+			r.Footers++
+			r.Restored += run.link.events()
+			continue
+		}
+		r.Scanned++
+		r.add(run.frames)
+	}
+	if t := v.tail; t != nil {
+		r.add(t.replay)
+		r.Clean = o.clean(t)
+		if t.verdict.do == actMove {
+			r.TornBytes, r.LostFrames = t.torn, t.lost
+		}
+		if t.half() {
+			r.Batches, r.BatchEvents = 1, uint64(len(t.batch.members))
+		}
+	}
+}
+
+// add counts a segment that was read by its frames.
+func (r *Report) add(p *replay) {
+	r.Replayed += p.events
+	r.Frames += p.count
+	r.Fences += p.fences
+	r.Bytes += p.stop
+	for k, n := range p.reserved {
+		r.Reserved[k] += n
+	}
+}
+
+// newState returns a State over what the survey found, with nothing to append to yet. It takes over the survey.
+func (o *opener) newState(v *survey) (*State, error) {
+	s := &State{
+		Dir: o.dir, StoreID: o.meta.Store, cfg: o.cfg, lock: o.lock, highest: o.listing.highest, NextSeq: 1,
+		anchor: anchorFile{dir: o.dir, store: o.meta.Store},
+	}
+	if o.anchor != nil {
+		s.anchored = *o.anchor
+		s.anchor.generation, s.anchor.whole = o.anchor.generation, !o.rotten
+	}
+	var sealed []*index.Sealed
+	var memory []*index.Active
+	for i := range v.runs {
+		r := &v.runs[i]
+		if r.sealed != nil {
+			sealed = append(sealed, r.sealed)
+			continue
+		}
+		s.Pending = append(s.Pending, Unsealed{Header: r.link.header, Next: *r.link.next, Tree: r.tree})
+		if r.link.events() > 0 {
+			memory = append(memory, r.frames.active)
+		} else if err := r.frames.file.Close(); err != nil {
+			return nil, fmt.Errorf("close segment %06d: %w", r.link.id, err)
+		}
+	}
+	s.Set = index.NewSet(sealed, nil)
+	s.Folder = merkle.NewFolder(merkle.Range{})
+	for _, a := range memory {
+		s.Set.Rotate(a)
+	}
+	if t := v.tail; t != nil {
+		s.Set.Rotate(t.active)
+		s.Folder = t.folder
+		s.LastSeq, s.LastHLC, s.NextSeq = t.lastSeq(), t.at.hlc, t.at.seq+1
+	}
+	return s, nil
+}
+
+// recover makes a State that can be written to of what the survey found. On an error everything but dir and lock is
+// released.
+func (o *opener) recover(ctx context.Context, v *survey) (*State, error) {
+	if err := o.tidy(v); err != nil {
+		v.close()
+		return nil, err
+	}
+	s, err := o.newState(v)
+	if err != nil {
+		v.close()
+		return nil, err
+	}
+	if v.tail != nil {
+		s.Active = v.tail.active
+	}
+	if err = o.proceed(ctx, s, v.tail); err == nil {
+		err = o.announce(s, v.tail)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.abandon())
+	}
+	s.Set.SetVisible(s.LastSeq)
+	return s, nil
+}
+
+// announce tells the next recovery and other processes where the log stands. Everything in it is durable.
+func (o *opener) announce(s *State, t *tail) error {
+	end := End{
+		Pos: segment.Pos{Segment: s.Writer.Header().Segment, Offset: s.Writer.End()}, Seq: s.NextSeq - 1, HLC: s.LastHLC,
+	}
+	moved := t != nil && (t.verdict.do == actMove || o.report.SkippedSeqs > 0)
+	if o.cfg.Relaxed || moved || o.anchor != nil && o.anchor.Relaxed {
+		if err := s.WriteAnchor(end, false); err != nil {
+			return err
+		}
+	}
+	s.Beacon = newBeacon(o.lock, o.meta.Store, o.cfg.Relaxed)
+	return s.Beacon.Publish(end.Pos, end.Seq)
+}
+
+// abandon releases everything but the directory and the lock.
+func (s *State) abandon() error {
+	err := s.Set.Close()
+	if s.Writer != nil {
+		err = errors.Join(err, s.Writer.Close())
+	}
+	return err
+}

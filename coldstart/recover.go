@@ -1,0 +1,299 @@
+package coldstart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"batpak/event"
+	"batpak/fault"
+	"batpak/index"
+	"batpak/internal/planted"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+// Recovery in a writable open. Every step leaves a directory that opens again, to the same log, whatever the next step
+// does:
+//
+//	remove left-overs          nobody reads them
+//	quarantine                 the file was not part of the log; its number is never used again
+//	move what is in doubt      the copy is whole and durable before it gets its name, and its header, by being there,
+//	                           ends the segment before it
+//	new segment                as a rotation; a crash leaves a file to quarantine
+
+// A survey is everything that an open has found out before it changes anything.
+type survey struct {
+	runs   []olderRun
+	tail   *tail // nil when there is no segment
+	broken []link
+}
+
+func (v *survey) close() {
+	closeRuns(v.runs)
+	if v.tail != nil {
+		v.tail.file.Close()
+	}
+}
+
+// tidy removes left-overs of crashed replacements and takes broken files out of the log.
+func (o *opener) tidy(v *survey) error {
+	for _, name := range o.listing.leftovers {
+		if err := o.dir.Remove(name); err != nil {
+			return fmt.Errorf("remove left-over %s: %w", name, err)
+		}
+		o.report.Removed = append(o.report.Removed, name)
+	}
+	for i := range v.broken {
+		name := segment.Name(v.broken[i].id)
+		if err := o.dir.Rename(name, name+quarantineSuffix); err != nil {
+			return fmt.Errorf("quarantine %s: %w", name, err)
+		}
+		o.report.Quarantined = append(o.report.Quarantined, name+quarantineSuffix)
+	}
+	if len(v.broken) == 0 {
+		return nil
+	}
+	// A segment made after this must not come back in front of the broken file.
+	if err := o.dir.Sync(); err != nil {
+		return fmt.Errorf("quarantine: %w", err)
+	}
+	return nil
+}
+
+// proceed carries out the verdict on the end of the log and makes s ready for appends.
+func (o *opener) proceed(ctx context.Context, s *State, t *tail) error {
+	if t == nil {
+		return o.startLog(s)
+	}
+	var err error
+	switch t.verdict.do {
+	case actResume:
+		s.Writer, err = segment.Resume(o.dir, t.header, t.at.offset, o.cfg.SegmentSize, o.cfg.FillAhead)
+	case actMove:
+		err = o.move(ctx, s, t)
+	default:
+		panic("coldstart: verdict " + t.verdict.label + " does not end in a writer")
+	}
+	if err != nil {
+		return err
+	}
+	return o.skipSequences(s, t)
+}
+
+// startLog makes the first segment.
+func (o *opener) startLog(s *State) error {
+	tree := s.Folder.Cut()
+	h := s.header(0, mark{}, &tree, 1)
+	s.NextSeq = h.FirstSeq
+	var err error
+	s.Writer, s.Active, err = s.create(&h)
+	if err != nil {
+		return err
+	}
+	s.Set.Rotate(s.Active)
+	return nil
+}
+
+// move ends the newest segment at its last proven frame, or at its last frame where all are proven, and goes on in a
+// new file: with a copy of the frames in doubt, if there are any.
+func (o *opener) move(ctx context.Context, s *State, t *tail) error {
+	kept := t.replay
+	if t.facts.doubt == doubtful {
+		var err error
+		if kept, err = newReplay(ctx, o.dir, t.header, t.at.offset, t.durable); err != nil {
+			return err
+		}
+		s.Set.Replace([]uint64{t.link.id})
+		s.Set.Rotate(kept.active)
+	}
+	tree := kept.folder.Cut()
+	h := s.header(t.link.id, mark{kept.at.offset, kept.lastSeq(), kept.at.hlc}, &tree, kept.at.seq+1)
+	h.Recovered = true
+	u := Unsealed{Header: *t.header, Next: h, Tree: &tree}
+	var err error
+	if kept.at.offset == t.at.offset {
+		s.Folder = kept.folder
+		s.Writer, s.Active, err = s.create(&h)
+	} else {
+		err = o.moveFrames(ctx, s, &h, kept, t)
+	}
+	if err != nil {
+		return err
+	}
+	if kept.events == 0 {
+		s.Set.Replace([]uint64{t.link.id}) // the set tells runs apart by their first sequence
+	}
+	s.Set.Rotate(s.Active)
+	s.Pending = append(s.Pending, u)
+	return nil
+}
+
+// lastSeq returns the last sequence of all events up to the end of the replay.
+func (r *replay) lastSeq() uint64 {
+	if r.events == 0 {
+		return r.header.LastSeq
+	}
+	return r.at.seq
+}
+
+// moveFrames makes the segment with header h of the frames of t behind kept, and opens it.
+func (o *opener) moveFrames(ctx context.Context, s *State, h *segment.Header, kept *replay, t *tail) error {
+	if err := verifyDoubtful(ctx, s.Set, kept, t); err != nil {
+		return err
+	}
+	end, err := o.copyFrames(ctx, h, kept, t)
+	if err != nil {
+		return fmt.Errorf("move frames of segment %06d: %w", t.link.id, err)
+	}
+	s.highest = h.Segment
+	moved, err := newReplay(ctx, o.dir, h, end, wholeFile)
+	if err != nil {
+		return err
+	}
+	s.Active, s.Folder = moved.active, moved.folder
+	s.Writer, err = segment.Resume(o.dir, h, end, o.cfg.SegmentSize, o.cfg.FillAhead)
+	if err == nil && (moved.at.offset != end || moved.at.seq != t.at.seq) {
+		panic(fmt.Sprintf("coldstart: moved frames end at %+v, want offset %d, sequence %d", moved.at, end, t.at.seq))
+	}
+	if err != nil {
+		moved.file.Close()
+	}
+	return err
+}
+
+// copyFrames writes the frames of t behind kept to a new segment with header h: whole and durable under a
+// temporary name first, then under its own. It returns where the copy ends. Event, batch and fence bodies are copied
+// byte by byte, so that hashes, IDs and sequences stay; marks and index blocks speak of the old file, and are left out.
+func (o *opener) copyFrames(ctx context.Context, h *segment.Header, kept *replay, t *tail) (int64, error) {
+	name := segment.Name(h.Segment)
+	f, err := o.dir.Create(name + tempSuffix)
+	if err != nil {
+		return 0, err
+	}
+	c := copier{seal: segment.NewSeal(h.Salt), dst: f, buf: segment.AppendHeader(nil, h)}
+	err = c.copy(ctx, segment.NewScanner(kept.file, t.header, kept.at.offset, t.at.offset))
+	if err == nil {
+		err = o.cfg.Hook.Hit(fault.Site{Point: fault.TailCopied, Segment: h.Segment, Seq: t.at.seq})
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return 0, err
+	}
+	if err := o.cfg.Hook.Hit(fault.Site{Point: fault.TailSynced, Segment: h.Segment, Seq: t.at.seq}); err != nil {
+		return 0, err
+	}
+	if err := o.dir.Rename(name+tempSuffix, name); err != nil {
+		return 0, err
+	}
+	if !planted.On(planted.NoDirSyncAtCreate) {
+		if err := o.dir.Sync(); err != nil {
+			return 0, err
+		}
+	}
+	o.report.Moved += c.frames
+	return c.at, nil
+}
+
+// A copier writes frames to a new place.
+type copier struct {
+	seal   segment.Seal
+	dst    vfs.File
+	buf    []byte // not written yet
+	at     int64  // offset of the first byte behind buf
+	frames uint64
+}
+
+// copyBlock is how much is written at once.
+const copyBlock = 1 << 20
+
+func (c *copier) copy(ctx context.Context, src *segment.Scanner) error {
+	c.at = int64(len(c.buf))
+	for src.Next() {
+		f := src.Frame()
+		if f.Type == segment.TypeMark || f.Type == segment.TypeIndex {
+			continue
+		}
+		c.buf = c.seal.AppendFrame(c.buf, c.at, f.Type, f.Flags, 0, f.Body)
+		c.at += f.Len()
+		c.frames++
+		if len(c.buf) >= copyBlock {
+			if err := errors.Join(ctx.Err(), c.flush()); err != nil {
+				return err
+			}
+		}
+	}
+	if err := src.Err(); err != nil {
+		return err
+	}
+	if f := src.Fault(); f != nil {
+		return f
+	}
+	return c.flush()
+}
+
+func (c *copier) flush() error {
+	_, err := c.dst.WriteAt(c.buf, c.at-int64(len(c.buf)))
+	c.buf = c.buf[:0]
+	return err
+}
+
+// verifyDoubtful checks the events of t behind kept as a verification would: names, fields, clocks and hash chain. The
+// bytes never had a sync to vouch for them.
+func verifyDoubtful(ctx context.Context, set *index.Set, kept *replay, t *tail) error {
+	set.SetVisible(kept.lastSeq())
+	view := set.Acquire()
+	defer view.Release()
+	heads := make(map[string]index.Head)
+	var linker event.Linker
+	var key []byte
+	s := newScan(kept.file, t.header, kept.at, t.at.offset, t.at.offset)
+	s.each = func(r *event.Raw, offset, _ uint32) error {
+		if err := r.Check(); err != nil {
+			return s.corrupt(int64(offset), "event", err)
+		}
+		key = append(key[:0], byte(r.Lane), byte(r.Lane>>8), byte(r.Lane>>16), byte(r.Lane>>24))
+		key = append(key, r.Entity...)
+		head, known := heads[string(key)]
+		if !known {
+			var err error
+			if head, _, err = view.Head(string(r.Entity), r.Lane); err != nil {
+				return err
+			}
+		}
+		if r.Clock != head.Clock+1 || !linker.Verify(r, head.Hash) {
+			return s.corrupt(int64(offset), "event does not follow its stream", nil)
+		}
+		heads[string(key)] = index.Head{Seq: r.Seq, Clock: r.Clock, ID: r.ID, Hash: r.Hash}
+		return nil
+	}
+	return s.run(ctx)
+}
+
+// minFrame is the size of the smallest frame that an event can have.
+const minFrame = segment.FrameHeaderLen + event.FixedLen + 2
+
+// skipSequences gives up the sequences that a writer may have shown to somebody before a power loss took them. Only a
+// relaxed writer can have: in the default mode nothing is shown before it is durable.
+func (o *opener) skipSequences(s *State, t *tail) error {
+	relaxed := o.signal != nil && o.signal.Relaxed
+	limit := max(o.cfg.SegmentSize, t.size)
+	if o.anchor != nil {
+		relaxed, limit = o.anchor.Relaxed, max(limit, o.anchor.Limit)
+	}
+	if !relaxed || planted.On(planted.SequenceReusedAfterCut) {
+		return nil
+	}
+	// What was lost stood in one segment: a rotation makes the segment before it durable first.
+	skip := uint64((limit+minFrame-1)/minFrame) + 1
+	u, err := s.rotate(s.NextSeq + skip)
+	if err != nil {
+		return err
+	}
+	s.NextSeq += skip
+	s.Pending = append(s.Pending, u)
+	o.report.SkippedSeqs = skip
+	return nil
+}

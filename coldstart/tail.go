@@ -1,0 +1,282 @@
+package coldstart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"batpak/event"
+	"batpak/index"
+	"batpak/internal/merkle"
+	"batpak/internal/planted"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+// A replay is one segment read into memory by its frames.
+type replay struct {
+	*scan
+	file   vfs.File // whose reads go on as long as active is in use
+	size   int64    // of the file when the scan began
+	active *index.Active
+	folder *merkle.Folder // over all events up to the end of the scan
+}
+
+// wholeFile is the until of a scan that ends where the frames end.
+const wholeFile = math.MaxInt64
+
+// newReplay reads the frames of the segment with header h, of which none lies behind limit, up to until. On an error
+// nothing stays open.
+func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until int64) (*replay, error) {
+	f, err := dir.OpenRead(segment.Name(h.Segment))
+	if err != nil {
+		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
+	}
+	tree, _ := merkle.NewRange(h.TreeSize, h.Range) // the chain has checked it
+	r := &replay{
+		scan: newScan(f, h, startOf(h), min(size, limit), until),
+		file: f, size: size, active: index.NewActive(h, f), folder: merkle.NewFolder(tree),
+	}
+	hashes := make([]event.Hash, 0, 256) // taken together: the folder has a lock
+	r.each = func(raw *event.Raw, offset, length uint32) error {
+		if err := r.active.Add(raw, offset, length); err != nil {
+			return r.corrupt(int64(offset), "event does not follow its stream", err)
+		}
+		if hashes = append(hashes, raw.Hash); len(hashes) == cap(hashes) {
+			r.folder.Take(hashes...)
+			hashes = hashes[:0]
+		}
+		return nil
+	}
+	if err := r.run(ctx); err != nil {
+		f.Close()
+		return nil, err
+	}
+	r.folder.Take(hashes...)
+	r.active.Publish()
+	return r, nil
+}
+
+// A proof is the highest place that is known to have been durable, and how it is known.
+type proof struct {
+	segment.Pos
+	seq      uint64
+	evidence string
+}
+
+// A tail is the newest segment, and what is to become of it.
+type tail struct {
+	*replay
+	link    *link
+	facts   facts
+	verdict *verdict
+
+	durable int64  // D: highest offset that is proven to have been durable
+	torn    int64  // bytes behind the end that are no frame, zeroes not counted
+	lost    uint64 // valid frames behind a hole
+}
+
+// readTail reads the newest segment and judges its end. On an error nothing stays open.
+func (o *opener) readTail(ctx context.Context, l *link) (*tail, error) {
+	r, err := newReplay(ctx, o.dir, &l.header, wholeFile, wholeFile)
+	if err != nil {
+		return nil, err
+	}
+	t := &tail{replay: r, link: l, facts: facts{subject: newest}}
+	if err := o.examine(t); err != nil {
+		r.file.Close()
+		return nil, err
+	}
+	t.verdict = judge(t.facts)
+	return t, nil
+}
+
+// examine finds the facts about the end of t.
+func (o *opener) examine(t *tail) error {
+	t.durable = max(t.header.Len(), int64(t.through))
+	if err := t.examineRest(); err != nil {
+		return err
+	}
+	if t.half() {
+		t.facts.batch = half
+	}
+	if t.durable > t.at.offset {
+		t.facts.proof = marked
+	}
+	for _, p := range o.proofs {
+		if p.Segment != t.link.id {
+			continue
+		}
+		if t.durable = max(t.durable, p.Offset); p.Offset > t.at.offset && t.facts.proof == below {
+			t.facts.proof = anchored
+		}
+	}
+	if t.at.offset > t.durable {
+		t.facts.doubt = doubtful
+	}
+	if t.facts.rest == restBytes && o.hasFooter(t) {
+		t.facts.footer = sealed
+	}
+	t.plantBugs()
+	return nil
+}
+
+// examineRest looks at what stands behind the frames.
+func (t *tail) examineRest() error {
+	if t.frames.Fault() == nil {
+		return nil
+	}
+	last, err := lastNonZero(t.file, t.stop, t.size)
+	if err != nil {
+		return fmt.Errorf("read segment %06d: %w", t.link.id, err)
+	}
+	if t.half() {
+		t.torn = max(last, t.stop) - t.at.offset
+	} else {
+		t.torn = last - t.stop
+	}
+	if last == t.stop {
+		t.facts.rest = restZeroes
+		return nil
+	}
+	t.facts.rest = restBytes
+	err = t.frames.Resync(func(f *segment.Frame) bool {
+		t.facts.rest = restFrames
+		t.lost++
+		t.durable = max(t.durable, int64(f.Through))
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("read segment %06d: %w", t.link.id, err)
+	}
+	return nil
+}
+
+// lastNonZero returns the offset behind the last byte in [from, to) that is not zero, from when there is none.
+func lastNonZero(src io.ReaderAt, from, to int64) (int64, error) {
+	last, buf := from, make([]byte, min(to-from, 256<<10))
+	for off := from; off < to; {
+		n, err := src.ReadAt(buf[:min(int64(len(buf)), to-off)], off)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return last, err
+		}
+		if n == 0 {
+			return last, nil // a writer has cut the file meanwhile
+		}
+		for i := n - 1; i >= 0; i-- {
+			if buf[i] != 0 {
+				last = off + int64(i) + 1
+				break
+			}
+		}
+		off += int64(n)
+	}
+	return last, nil
+}
+
+// hasFooter reports whether the file ends in a footer: then it was sealed, and a later segment was there.
+func (o *opener) hasFooter(t *tail) bool {
+	s, err := index.OpenSealed(o.dir, o.meta.Store, t.link.id)
+	if err != nil {
+		return false
+	}
+	defer s.Close()
+	return s.Summary().End == t.stop
+}
+
+// plantBugs falsifies the facts where a test asks for it.
+func (t *tail) plantBugs() {
+	if planted.On(planted.CutAtFirstBadFrame) {
+		t.facts.proof = below
+	}
+	if planted.On(planted.RefuseAtFirstBadFrame) && t.facts.rest == restBytes {
+		t.facts.rest, t.facts.proof = restFrames, marked
+	}
+	if planted.On(planted.TailResumedInPlace) && t.facts.rest <= restZeroes {
+		t.facts.doubt = proven
+	}
+	if planted.On(planted.HalfBatchKept) && t.half() && t.flush() == nil {
+		t.batch.left, t.at.offset, t.facts.batch = 0, t.stop, whole
+		t.active.Publish()
+	}
+}
+
+// refusal returns the error of a verdict that ends the open, or nil.
+func (o *opener) refusal(t *tail) error {
+	var fault error
+	if f := t.frames.Fault(); f != nil {
+		fault = f
+	}
+	switch t.verdict.do {
+	case actCorrupt:
+		last := uint64(0)
+		for _, p := range o.proofs {
+			last = max(last, p.seq)
+		}
+		return corrupt(t.link.id, t.at.offset, t.at.seq+1, last, t.verdict.label, fault)
+	case actTailMissing:
+		e := &TailMissingError{
+			Have: segment.Pos{Segment: t.link.id, Offset: t.at.offset}, HaveSeq: t.at.seq,
+			Want: segment.Pos{Segment: t.link.id + 1}, Evidence: "footer",
+		}
+		for _, p := range o.proofs {
+			if p.Compare(e.Have) > 0 && t.facts.footer == unsealed {
+				e.Want, e.WantSeq, e.Evidence = p.Pos, p.seq, p.evidence
+			}
+		}
+		return e
+	}
+	return nil
+}
+
+// clean reports whether the log ends as a clean close leaves it.
+func (o *opener) clean(t *tail) bool {
+	return o.anchor != nil && !o.anchor.Relaxed && t.verdict.do == actResume && t.facts.rest == restEnd &&
+		o.anchor.End == segment.Pos{Segment: t.link.id, Offset: t.at.offset}
+}
+
+// examineBroken finds the facts about a newest file whose header does not decode. allowed is how long the header would
+// be that belonged there.
+func (o *opener) examineBroken(l *link, allowed int64) (facts, error) {
+	f := facts{subject: newest, header: broken}
+	file, err := o.dir.OpenRead(segment.Name(l.id))
+	if err != nil {
+		return f, fmt.Errorf("open segment %06d: %w", l.id, err)
+	}
+	defer file.Close()
+	last, err := lastNonZero(file, 0, l.size)
+	if err != nil {
+		return f, fmt.Errorf("read segment %06d: %w", l.id, err)
+	}
+	switch {
+	case last > allowed:
+		f.rest = restBytes
+	case last < l.size:
+		f.rest = restZeroes
+	}
+	// Frames may be readable though the header is not: their checksums need the salt only.
+	var salt [16]byte
+	if n, _ := file.ReadAt(salt[:], segment.SaltOffset); n == len(salt) {
+		h := segment.Header{Segment: l.id, Salt: salt}
+		err = segment.NewScanner(file, &h, 0, l.size).Resync(func(*segment.Frame) bool {
+			f.rest = restFrames
+			return false
+		})
+	}
+	if err != nil {
+		return f, fmt.Errorf("read segment %06d: %w", l.id, err)
+	}
+	for _, p := range o.proofs {
+		if p.Segment == l.id {
+			f.proof = anchored
+		}
+	}
+	return f, nil
+}

@@ -1,0 +1,308 @@
+package coldstart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"time"
+
+	"batpak/event"
+	"batpak/internal/merkle"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+// VerifyConfig says which directory [Verify] reads.
+type VerifyConfig struct {
+	FS       vfs.FS         // nil means the operating system's
+	Dir      string         // path of the directory
+	Progress func(Progress) // called after each segment; nil means nobody listens
+}
+
+// Verify reads every byte of the log in a directory and checks all that can be checked without knowing what the events
+// mean: identity, headers and what each says about the segment before it, frames, batches, every field of every event,
+// sequences, clocks, HLCs, hash chains, Merkle roots, durable-through marks, the anchor and the beacon, and that each
+// footer is, byte for byte, what the frames below it yield.
+//
+// It changes nothing, takes no lock, and works on a store that Open refuses as well as beside a live writer. What is
+// wrong is in the report; an error says that Verify could not look. Behind damage it goes on with the next segment.
+//
+// These bytes are not part of the log, and may change without a finding:
+//
+//	.lock            all of it: the owner's hint and the beacon, which may be lost, torn or old
+//	anchor           one slot of the two, which a crash may tear (a note); the bytes between the slots
+//	newest segment   behind the last frame: zeroes, or an unfinished write that nothing proves (a note)
+//	older segment    behind the end that the next header names, while no footer stands there (a note)
+//	other names      temporary, quarantined, unknown files (notes)
+//
+// Memory: the head of every stream, and the index of one segment.
+//
+// Errors: the context's; [ErrNoStore]; I/O errors.
+func Verify(ctx context.Context, cfg VerifyConfig) (VerifyReport, error) {
+	began := time.Now()
+	fsys := cfg.FS
+	if fsys == nil {
+		fsys = vfs.OS
+	}
+	dir, err := fsys.OpenDir(cfg.Dir, vfs.DirOptions{})
+	if err != nil {
+		return VerifyReport{}, err
+	}
+	defer dir.Close()
+	v := &verifier{opener: newOpener(Config{ReadOnly: true, Dir: cfg.Dir}, dir), progress: cfg.Progress}
+	err = v.run(ctx)
+	v.result.Heads = len(v.heads)
+	v.result.Elapsed = time.Since(began)
+	return v.result, err
+}
+
+// A verifier is one Verify. It uses an opener's evidence, chain and verdicts, and none of its effects.
+type verifier struct {
+	*opener
+	progress func(Progress)
+	result   VerifyReport
+
+	// The log up to where the verifier stands.
+	heads map[string]*streamEnd // by lane and entity
+	known bool                  // every event before was seen: a stream that heads does not hold has none
+	tree  merkle.Range          // over every event
+	tiles []event.Hash          // that the segment at hand completed
+
+	linker event.Linker
+	key    []byte // scratch
+}
+
+// A streamEnd is the last event of a stream.
+type streamEnd struct {
+	clock uint64
+	hash  event.Hash
+}
+
+func (v *verifier) run(ctx context.Context) error {
+	if err := v.look(); err != nil {
+		return err
+	}
+	if err := v.readLinks(); err != nil {
+		return err
+	}
+	v.joinLinks()
+	for i := 0; i < len(v.chain.links); i++ {
+		if err := v.segment(ctx, i); err != nil {
+			return err
+		}
+		l := &v.chain.links[i]
+		v.result.Segments++
+		if v.progress != nil {
+			v.progress(Progress{Rung: RungFrames, Done: i + 1, Total: len(v.chain.links), Seq: v.result.LastSeq})
+		}
+		if l.next == nil && i+1 < len(v.chain.links) {
+			v.lose()
+		}
+	}
+	return v.judgeBroken()
+}
+
+// add keeps a finding.
+func (v *verifier) add(f Finding) { v.result.Findings = append(v.result.Findings, f) }
+
+// note keeps what is not damage.
+func (v *verifier) note(f Finding) { v.result.Notes = append(v.result.Notes, f) }
+
+// found keeps err if it is a finding, and returns it otherwise.
+func (v *verifier) found(err error) error {
+	if f, ok := findingOf(err); ok {
+		v.add(f)
+		return nil
+	}
+	return err
+}
+
+// look reads identity, evidence and the directory, in this order: beside a writer, what evidence names is then there.
+func (v *verifier) look() error {
+	var err error
+	v.meta, err = readMeta(v.dir)
+	if err != nil {
+		if err := v.withoutMeta(err); err != nil {
+			return err
+		}
+	}
+	v.result.Store = v.meta.Store
+	if err := v.readAnchorAgain(); err != nil {
+		return err
+	}
+	return v.listAll()
+}
+
+// withoutMeta takes the store's identity from the first segment that has one.
+func (v *verifier) withoutMeta(cause error) error {
+	if _, ok := findingOf(cause); !ok {
+		return cause
+	}
+	entries, err := v.dir.List()
+	if err != nil {
+		return err
+	}
+	ours := false
+	for _, e := range entries {
+		id, kind := classify(e.Name)
+		ours = ours || kind == nameSegment || kind == nameQuarantined || e.Name == anchorName || e.Name == metaName
+		if kind != nameSegment || v.meta.Store != [16]byte{} || !e.Mode.IsRegular() {
+			continue
+		}
+		if b, err := readStart(v.dir, e.Name); err == nil {
+			if h, err := segment.DecodeHeader(b, id); err == nil {
+				v.meta.Store = h.Store
+			}
+		}
+	}
+	if !ours {
+		return fmt.Errorf("%w: %s", ErrNoStore, v.cfg.Dir)
+	}
+	return v.found(cause)
+}
+
+// readStart returns the first bytes of a file: as many as the longest header has.
+func readStart(dir vfs.Dir, name string) ([]byte, error) {
+	f, err := dir.OpenRead(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, segment.MaxHeaderLen)
+	n, _ := f.ReadAt(b, 0)
+	return b[:n], nil
+}
+
+// readAnchorAgain reads the evidence, and a slot that does not hold once more: a writer may have been at it.
+func (v *verifier) readAnchorAgain() error {
+	const tries = 3
+	for try := 1; ; try++ {
+		v.proofs, v.anchor, v.signal, v.report.Skipped = nil, nil, nil, nil
+		if err := v.readEvidence(); err != nil {
+			return v.found(err)
+		}
+		if len(v.report.Skipped) == 0 {
+			return nil
+		}
+		if try < tries {
+			continue
+		}
+		f := Finding{File: anchorName, Err: v.report.Skipped[0].Err}
+		switch {
+		case v.anchor == nil:
+			f.Reason = "anchor does not hold"
+			v.add(f)
+		case errors.Is(f.Err, ErrForeign):
+			f.Reason = "anchor of another store"
+			v.add(f)
+		default:
+			f.Reason = "one slot of the anchor does not hold"
+			v.note(f)
+		}
+		return nil
+	}
+}
+
+// listAll lists the directory; what has one of our names and is no regular file is a finding.
+func (v *verifier) listAll() error {
+	entries, err := v.dir.List()
+	if err != nil {
+		return err
+	}
+	v.listing = new(listing)
+	for _, e := range entries {
+		if err := v.listing.add(e); err != nil {
+			v.add(Finding{File: e.Name, Reason: "not a regular file", Err: err})
+		}
+	}
+	for _, names := range []struct {
+		names  []string
+		reason string
+	}{
+		{v.listing.leftovers, "left-over of a replacement"},
+		{v.listing.quarantined, "taken out of the log by a recovery"},
+		{v.listing.strangers, "unknown name"},
+	} {
+		for _, name := range names.names {
+			v.note(Finding{File: name, Reason: names.reason})
+		}
+	}
+	return nil
+}
+
+// readLinks reads every header. The newest files whose headers do not decode are set aside for the verdict.
+func (v *verifier) readLinks() error {
+	var links []link
+	for _, file := range v.listing.segments {
+		l := link{segmentFile: file}
+		if err := l.read(v.dir, v.meta.Store); err != nil {
+			if err := v.found(err); err != nil {
+				return err
+			}
+			continue
+		}
+		links = append(links, l)
+	}
+	all := links
+	for len(links) > 0 && links[len(links)-1].broken != nil {
+		links = links[:len(links)-1]
+	}
+	v.chain = &chain{links: links, broken: all[len(links):]}
+	return nil
+}
+
+// joinLinks tells each segment what the next header says of it, and finds every place where two do not fit.
+func (v *verifier) joinLinks() {
+	links := v.chain.links
+	for i := range links {
+		l := &links[i]
+		if l.broken != nil {
+			row := judge(facts{subject: older, header: broken})
+			v.add(Finding{
+				File: segment.Name(l.id), Segment: l.id, FirstSeq: v.chain.firstSeqBelow(i), Reason: row.label, Err: l.broken,
+			})
+			continue
+		}
+		if reason := rangeHolds(&l.header); reason != "" {
+			v.add(Finding{File: segment.Name(l.id), Segment: l.id, FirstSeq: l.header.FirstSeq, Reason: reason})
+		}
+		if l.header.Previous == 0 && i == 0 {
+			continue
+		}
+		if err := v.chain.fits(i); err != nil {
+			_ = v.found(err) // always a finding
+			continue
+		}
+		if links[i-1].broken == nil {
+			links[i-1].next = &l.header
+		}
+	}
+}
+
+// lose forgets all streams: an event was lost that may have been the last of any.
+func (v *verifier) lose() { v.heads, v.known = nil, false }
+
+// judgeBroken gives the newest files whose headers do not decode their verdict.
+func (v *verifier) judgeBroken() error {
+	allowed := (&segment.Header{}).Len() + int64(bits.OnesCount64(v.tree.Size()))*event.HashLen
+	for i := range v.chain.broken {
+		l := &v.chain.broken[i]
+		f, err := v.examineBroken(l, allowed)
+		if err != nil {
+			return err
+		}
+		row := judge(f)
+		finding := Finding{File: segment.Name(l.id), Segment: l.id, Reason: row.label, Err: l.broken}
+		if row.do == actQuarantine {
+			v.note(finding)
+			continue
+		}
+		finding.FirstSeq = v.result.LastSeq + 1
+		v.add(finding)
+	}
+	if len(v.chain.links) == 0 && len(v.result.Findings) == 0 {
+		return v.found(v.checkProofs(nil))
+	}
+	return nil
+}

@@ -1,0 +1,375 @@
+package coldstart
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"batpak/event"
+	"batpak/internal/merkle"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+// A segmentCheck is one segment being verified.
+type segmentCheck struct {
+	*scan
+	v      *verifier
+	link   *link
+	file   vfs.File
+	size   int64                  // of the file when the scan began
+	footer *segment.FooterBuilder // nil for a segment that is not to have one
+	broken bool                   // the footer cannot be rebuilt, or the log has lost an event here
+}
+
+// segment verifies segment i of the chain.
+func (v *verifier) segment(ctx context.Context, i int) error {
+	l := &v.chain.links[i]
+	if l.broken != nil {
+		v.lose()
+		return nil
+	}
+	if i == 0 && l.header.TreeSize == 0 {
+		v.heads, v.known = make(map[string]*streamEnd), true
+	} else if v.heads == nil {
+		v.heads = make(map[string]*streamEnd)
+	}
+	f, err := v.dir.OpenRead(segment.Name(l.id))
+	if err != nil {
+		return fmt.Errorf("open segment %06d: %w", l.id, err)
+	}
+	defer f.Close()
+	c := &segmentCheck{v: v, link: l, file: f}
+	v.tree, _ = merkle.NewRange(l.header.TreeSize, l.header.Range) // rangeHolds has looked at it
+	v.tiles = nil
+	v.result.LastSeq = max(v.result.LastSeq, l.header.LastSeq)
+	c.footer = segment.NewFooterBuilder(&l.header)
+	if err := c.read(ctx, startOf(&l.header)); err != nil {
+		return err
+	}
+	if err := c.end(ctx, i); err != nil {
+		return err
+	}
+	v.result.Bytes += c.size
+	v.result.LastSeq, v.result.TreeSize, v.result.Root = max(v.result.LastSeq, c.lastSeq()), v.tree.Size(), v.tree.Root()
+	if c.broken {
+		v.lose()
+	}
+	return nil
+}
+
+// lastSeq returns the last sequence of all events up to where the check stands.
+func (c *segmentCheck) lastSeq() uint64 {
+	if c.events == 0 {
+		return c.link.header.LastSeq
+	}
+	return c.at.seq
+}
+
+// read scans the frames from a mark on. A frame that contradicts the log ends it with a finding.
+func (c *segmentCheck) read(ctx context.Context, from mark) error {
+	size, err := c.file.Size()
+	if err != nil {
+		return fmt.Errorf("read segment %06d: %w", c.link.id, err)
+	}
+	c.size = size
+	limit, until := size, int64(wholeFile)
+	if c.link.next != nil {
+		limit, until = min(size, c.link.end()), c.link.end()
+	}
+	before, counted := c.scan, uint64(0)
+	c.scan = newScan(c.file, &c.link.header, from, limit, until)
+	c.each = c.event
+	if before != nil { // the same scan, gone on with
+		counted = before.count
+		c.events, c.count, c.through = before.events, before.count, before.through
+		if before.half() {
+			c.count -= uint64(len(before.batch.members)) + 1
+		}
+	}
+	c.v.result.Frames -= counted
+	err = c.run(ctx)
+	c.v.result.Frames += c.count
+	if err == nil {
+		return nil
+	}
+	c.broken = true
+	return c.v.found(err)
+}
+
+// flag keeps a finding about the event at offset.
+func (c *segmentCheck) flag(r *event.Raw, offset uint32, reason string, err error) {
+	c.v.add(Finding{
+		File: segment.Name(c.link.id), Segment: c.link.id, Offset: int64(offset), FirstSeq: r.Seq, LastSeq: r.Seq,
+		Reason: reason, Err: err,
+	})
+}
+
+// event checks one event; its place in the log has been checked by the scan.
+func (c *segmentCheck) event(r *event.Raw, offset, length uint32) error {
+	v := c.v
+	v.result.Events++
+	if c.batch.Count > 0 && int64(offset) == c.batch.from {
+		v.result.Batches++
+	}
+	if err := r.Check(); err != nil {
+		c.flag(r, offset, "event", err)
+	}
+	if event.NewID(r.HLC, binary.BigEndian.Uint64(r.ID[8:])) != r.ID {
+		c.flag(r, offset, "ID is not made of the HLC", nil)
+	}
+	c.checkStream(r, offset)
+	if err := c.footer.Add(r, offset, length); err != nil {
+		c.flag(r, offset, "event cannot be indexed", err)
+		c.broken = true
+	}
+	if tile, ok := v.tree.Append(&r.Hash); ok {
+		v.tiles = append(v.tiles, tile)
+	}
+	c.checkAnchor(r, offset)
+	return nil
+}
+
+// checkStream checks clock and hash against the event before on the same (entity, lane).
+func (c *segmentCheck) checkStream(r *event.Raw, offset uint32) {
+	v := c.v
+	v.key = binary.LittleEndian.AppendUint32(v.key[:0], r.Lane)
+	v.key = append(v.key, r.Entity...)
+	end := v.heads[string(v.key)]
+	if end == nil {
+		end = new(streamEnd)
+		v.heads[string(v.key)] = end
+		if !v.known { // what stood before is lost
+			end.clock, end.hash = r.Clock, r.Hash
+			return
+		}
+	}
+	switch {
+	case r.Clock != end.clock+1:
+		c.flag(r, offset, fmt.Sprintf("clock %d follows %d", r.Clock, end.clock), nil)
+	case !v.linker.Verify(r, end.hash):
+		c.flag(r, offset, "hash does not follow from the event and its parent", nil)
+	}
+	end.clock, end.hash = r.Clock, r.Hash
+}
+
+// checkAnchor compares the tree that the anchor names with the one that has grown to its size.
+func (c *segmentCheck) checkAnchor(r *event.Raw, offset uint32) {
+	if a := c.v.anchor; a != nil && a.TreeSize == c.v.tree.Size() && a.Root != c.v.tree.Root() {
+		c.flag(r, offset, "anchor names another history", ErrForeign)
+	}
+}
+
+// end judges the place where the frames end.
+func (c *segmentCheck) end(ctx context.Context, i int) error {
+	switch {
+	case c.broken:
+		return nil
+	case c.link.next != nil:
+		return c.endOlder()
+	case i < len(c.v.chain.links)-1:
+		return nil // nothing continues it: that is a finding already
+	}
+	return c.endNewest(ctx, i)
+}
+
+// endOlder checks that the frames are what the next header says of them, then the footer.
+func (c *segmentCheck) endOlder() error {
+	l, next := c.link, c.link.next
+	if c.at.offset != l.end() || c.half() || c.events != l.events() || c.v.tree.Root() != next.Root ||
+		c.lastSeq() != next.LastSeq || c.events > 0 && c.at.hlc != next.LastHLC {
+		c.broken = true
+		row := judge(facts{subject: older, rest: restBytes})
+		c.v.add(Finding{
+			File: segment.Name(l.id), Segment: l.id, Offset: c.at.offset, FirstSeq: c.at.seq + 1, LastSeq: next.LastSeq,
+			Reason: row.label, Err: (&replay{scan: c.scan}).fault(l.end()),
+		})
+		return nil
+	}
+	return c.endFooter()
+}
+
+// endNewest gives the end of the log its verdict. Beside a writer the file grows, and another one may follow.
+func (c *segmentCheck) endNewest(ctx context.Context, i int) error {
+	for {
+		t := &tail{
+			replay: &replay{scan: c.scan, file: c.file, size: c.size}, link: c.link, facts: facts{subject: newest},
+		}
+		if err := c.v.examine(t); err != nil {
+			return err
+		}
+		t.verdict = judge(t.facts)
+		refusal := c.v.refusal(t)
+		if refusal == nil {
+			c.noteTail(t)
+			return c.v.found(c.v.checkProofs(t))
+		}
+		before := c.at
+		if err := c.read(ctx, before); err != nil || c.broken {
+			return err
+		}
+		if c.at != before {
+			continue
+		}
+		followed, err := c.v.followed(i)
+		if err != nil {
+			return err
+		}
+		if !followed {
+			c.broken = true
+			return c.v.found(refusal)
+		}
+		c.link = &c.v.chain.links[i]
+		return c.endOlder()
+	}
+}
+
+// noteTail notes what recovery would cut.
+func (c *segmentCheck) noteTail(t *tail) {
+	if t.facts.rest < restBytes && t.facts.batch == whole {
+		return
+	}
+	f := Finding{
+		File: segment.Name(c.link.id), Segment: c.link.id, Offset: c.at.offset,
+		Reason: fmt.Sprintf("%s: %d bytes, which the next open cuts", t.verdict.label, t.torn),
+	}
+	if fault := c.frames.Fault(); fault != nil {
+		f.Err = fault
+	}
+	c.v.note(f)
+}
+
+// followed looks for a segment that was made since the directory was listed and continues links[i].
+func (v *verifier) followed(i int) (bool, error) {
+	l, err := list(v.dir)
+	if err != nil {
+		return false, v.found(err)
+	}
+	for _, file := range l.segments {
+		next := link{segmentFile: file}
+		if file.id <= v.chain.links[i].id || next.read(v.dir, v.meta.Store) != nil || next.broken != nil {
+			continue
+		}
+		if next.header.Previous == v.chain.links[i].id && rangeHolds(&next.header) == "" {
+			v.chain.links = append(v.chain.links, next)
+			v.chain.links[i].next = &v.chain.links[i+1].header
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// endFooter compares the footer with the one that the frames yield.
+func (c *segmentCheck) endFooter() error {
+	end := c.link.end()
+	want, err := c.footer.Finish(nil, segment.FooterEnd{
+		Frames: c.count, End: end, TreeSize: c.v.tree.Size(), Root: c.v.tree.Root(), Tiles: c.v.tiles, Range: c.v.tree.Hashes(),
+	})
+	at := Finding{File: segment.Name(c.link.id), Segment: c.link.id, Offset: end}
+	if err != nil {
+		at.Reason, at.Err = "footer cannot be built from the frames", err
+		c.v.add(at)
+		return nil
+	}
+	size, err := c.file.Size()
+	if err != nil {
+		return fmt.Errorf("read segment %06d: %w", c.link.id, err)
+	}
+	if size-end != int64(len(want)) {
+		return c.withoutFooter(at, size)
+	}
+	have := make([]byte, len(want))
+	if n, err := c.file.ReadAt(have, end); n < len(have) {
+		return fmt.Errorf("read segment %06d: %w", c.link.id, err)
+	}
+	switch {
+	case bytes.Equal(have, want):
+		c.v.result.Footers++
+		return c.openFooter(at)
+	case unwritten(have, want, end):
+		at.Reason = "unfinished footer, which the next open rebuilds"
+		c.v.note(at)
+	default:
+		at.Offset += firstDifference(have, want)
+		at.Reason = "footer is not what the frames yield"
+		c.v.add(at)
+	}
+	return nil
+}
+
+// openFooter reads the footer the way readers do.
+func (c *segmentCheck) openFooter(at Finding) error {
+	m, err := c.v.dir.Map(segment.Name(c.link.id))
+	if err != nil {
+		return fmt.Errorf("map segment %06d: %w", c.link.id, err)
+	}
+	defer m.Close()
+	err = m.Guarded(func() error {
+		footer, err := segment.OpenFooter(m, c.v.meta.Store, c.link.id)
+		if err != nil {
+			return err
+		}
+		return footer.VerifyAll()
+	})
+	if err != nil {
+		at.Reason, at.Err = "footer does not open", err
+		c.v.add(at)
+	}
+	return nil
+}
+
+// withoutFooter says what stands behind the frames where it cannot be their footer.
+func (c *segmentCheck) withoutFooter(at Finding, size int64) error {
+	last, err := lastNonZero(c.file, at.Offset, size)
+	if err != nil {
+		return fmt.Errorf("read segment %06d: %w", c.link.id, err)
+	}
+	m, err := c.v.dir.Map(segment.Name(c.link.id))
+	if err != nil {
+		return fmt.Errorf("map segment %06d: %w", c.link.id, err)
+	}
+	defer m.Close()
+	err = m.Guarded(func() error {
+		_, err := segment.OpenFooter(m, c.v.meta.Store, c.link.id)
+		return err
+	})
+	switch {
+	case err == nil, errors.Is(err, segment.ErrForeign):
+		at.Reason, at.Err = "footer of other frames", err
+		c.v.add(at)
+	case errors.Is(err, segment.ErrFuture):
+		at.Reason, at.Err = "footer written by a newer version", err
+		c.v.add(at)
+	case last == at.Offset:
+		at.Reason = "no footer; the next open writes it"
+		c.v.note(at)
+	default:
+		at.Reason = fmt.Sprintf("%d bytes behind the end of the log; the next open puts the footer there", last-at.Offset)
+		c.v.note(at)
+	}
+	return nil
+}
+
+// unwritten reports whether have is want with some sectors still zero: a crash in the write of a footer at offset.
+func unwritten(have, want []byte, offset int64) bool {
+	const sector = 512
+	for len(want) > 0 {
+		n := min(sector-int(offset%sector), len(want))
+		if !bytes.Equal(have[:n], want[:n]) && len(bytes.Trim(have[:n], "\x00")) > 0 {
+			return false
+		}
+		have, want, offset = have[n:], want[n:], offset+int64(n)
+	}
+	return true
+}
+
+func firstDifference(a, b []byte) int64 {
+	for i := range a {
+		if a[i] != b[i] {
+			return int64(i)
+		}
+	}
+	return int64(len(a))
+}

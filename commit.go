@@ -1,0 +1,273 @@
+package batpak
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"batpak/coldstart"
+	"batpak/event"
+	"batpak/fault"
+	"batpak/index"
+	"batpak/internal/merkle"
+	"batpak/internal/planted"
+	"batpak/segment"
+)
+
+// segmentReserve is what a segment keeps free of events: its header, at the largest.
+const segmentReserve = segment.MaxHeaderLen
+
+// maxGroupBytes bounds one write group, and with it how long a caller waits for the others'.
+const maxGroupBytes = 8 << 20
+
+// The committer turns encoded requests into committed events, one write group at a time: stage (check, stamp, link)
+// → write → sync → publish → answer. Everything in it is owned by whoever holds mu: the leader of a group, Close, or
+// the background's sync.
+type committer struct {
+	mu      sync.Mutex
+	current atomic.Pointer[segment.Writer] // writer, for the background
+
+	writer *segment.Writer
+	active *index.Active
+	seal   segment.Seal
+	folder *merkle.Folder
+
+	// The end of the log, as staged.
+	seq     uint64 // last one given out
+	hlc     event.HLC
+	streams *streams
+	random  *rand.ChaCha8
+
+	// The group being committed.
+	buf     []byte // frames, as they will stand in the file
+	base    int64  // offset of buf[0] in the file
+	staged  []span // event frames in buf
+	hashes  []event.Hash
+	keys    map[[16]byte]stagedKey
+	durable bool // somebody asked for a sync
+
+	linker event.Linker
+	digest segment.BatchDigest
+	raw    event.Raw
+}
+
+// A span is a frame in the group buffer.
+type span struct{ from, to int }
+
+// A stagedKey is an idempotency key whose event is in the group being committed.
+type stagedKey struct {
+	key     event.Key
+	receipt Receipt
+}
+
+// lead commits one group: first, if there is one, and everyone who waits. Then it hands the lead on.
+func (s *Store) lead(first *request) {
+	group := s.queue.take(first)
+	s.commit.mu.Lock()
+	s.commitAll(group)
+	s.commit.mu.Unlock()
+	own := first
+	if own == nil {
+		own = group[0] // it was woken to lead, and is the first who waited
+	}
+	// The answers go out before the lead does: those who append again at once are then part of the next group, and
+	// fewer, larger groups share fewer syncs.
+	for _, r := range group {
+		if r != own {
+			r.wake <- false
+		}
+	}
+	clear(group)
+	s.queue.leave()
+	s.kick()
+}
+
+// commitAll commits requests in order, in as many write groups as the segments demand.
+func (s *Store) commitAll(group []*request) {
+	for len(group) > 0 {
+		n, err := s.room(group)
+		if err != nil {
+			fail(group[:1], err)
+			group = group[1:]
+			continue
+		}
+		s.commitGroup(group[:n])
+		group = group[n:]
+	}
+}
+
+// room returns how many of the requests fit into the active segment as one group, after a rotation if not even the
+// first one does.
+func (s *Store) room(group []*request) (int, error) {
+	c := &s.commit
+	if err := c.writer.Err(); err != nil {
+		return 0, &WriteError{MayLand: true, Err: err}
+	}
+	if group[0].size() > c.writer.Room() {
+		if err := s.rotate(); err != nil {
+			return 0, err
+		}
+	}
+	limit := min(c.writer.Room(), max(maxGroupBytes, group[0].size()))
+	n, total := 0, int64(0)
+	for _, r := range group {
+		if total += r.size(); total > limit {
+			break
+		}
+		n++
+	}
+	return max(n, 1), nil
+}
+
+// rotate starts the next segment and hands the full one to the background. Nothing is staged.
+//
+// A rotation that fails leaves the segment as it was, and the next append tries again, unless it poisoned the writer.
+func (s *Store) rotate() error {
+	c := &s.commit
+	full, err := s.state.Rotate(coldstart.End{
+		Pos: segment.Pos{Segment: c.writer.Header().Segment, Offset: c.writer.End()}, Seq: c.seq, HLC: c.hlc,
+	})
+	if c.writer != s.state.Writer {
+		c.use(s.state.Writer, s.state.Active)
+		s.background.queueSeal(full)
+		s.durable.Store(c.seq)
+	}
+	if err != nil {
+		return &WriteError{MayLand: errors.Is(err, segment.ErrPoisoned), Err: err}
+	}
+	return nil // the beacon follows with the next sync; the new segment's header says as much
+}
+
+// fail gives err to every request whose outcome hangs on the group.
+func fail(group []*request, err error) {
+	for _, r := range group {
+		if r.err == nil && !r.settled {
+			r.err = err
+		}
+	}
+}
+
+// commitGroup makes a group durable, as far as it asks for it, then visible (I1, I3). After the sync nothing can fail.
+func (s *Store) commitGroup(group []*request) {
+	c := &s.commit
+	c.begin(s.opts.Sync == SyncAlways)
+	seq, hlc := c.seq, c.hlc
+	for _, r := range group {
+		r.err = s.stage(r)
+	}
+	if err := s.write(seq, hlc); err != nil {
+		if planted.On(planted.GroupErrorToLeaderOnly) {
+			group = group[:1]
+		}
+		fail(group, err)
+		return
+	}
+	s.publish()
+}
+
+// begin empties the group buffer. sync says that the store's mode asks for a sync.
+func (c *committer) begin(sync bool) {
+	c.buf, c.staged, c.hashes = c.buf[:0], c.staged[:0], c.hashes[:0]
+	c.base, c.durable = c.writer.End(), sync
+	clear(c.keys)
+	c.streams.settle()
+}
+
+// write writes the group, and syncs it if anybody asked: the strictest demand of a group counts for all of it. seq and
+// hlc are what the log ended with before the group.
+//
+// A failed write leaves no trace, on disk or here. A failed sync poisons the writer: see [segment.Writer.Sync].
+func (s *Store) write(seq uint64, hlc event.HLC) error {
+	c := &s.commit
+	if len(c.staged) == 0 {
+		return s.syncIfAsked() // a replayed key may ask for more than its first append did
+	}
+	last := c.seq
+	err := s.opts.hook.Hit(fault.Site{Point: fault.GroupStamped, Segment: c.writer.Header().Segment, Seq: last})
+	if err == nil {
+		err = c.writer.Write(c.buf)
+	}
+	if err != nil {
+		c.streams.rollback(0)
+		c.seq, c.hlc = seq, hlc
+		return &WriteError{MayLand: errors.Is(err, segment.ErrPoisoned), Err: err}
+	}
+	if err := s.hit(fault.GroupWritten); err != nil {
+		return err
+	}
+	if planted.On(planted.PublishBeforeSync) {
+		s.publish()
+		c.staged, c.hashes = c.staged[:0], c.hashes[:0]
+	}
+	return s.syncIfAsked()
+}
+
+// syncIfAsked syncs if the store's mode or any draft of the group asks for it.
+func (s *Store) syncIfAsked() error {
+	c := &s.commit
+	if !c.durable || c.writer.Durable() == c.writer.End() {
+		return nil
+	}
+	if planted.On(planted.AckBeforeSync) || planted.On(planted.SyncOnCloseOnly) {
+		return nil
+	}
+	return s.syncWritten()
+}
+
+// syncWritten makes everything written durable and says so where recovery and other processes will look.
+func (s *Store) syncWritten() error {
+	c := &s.commit
+	err := c.writer.Sync()
+	if err != nil && planted.On(planted.SyncRetried) {
+		err = nil
+	}
+	if err != nil {
+		return &WriteError{MayLand: true, Err: err}
+	}
+	if err := s.hit(fault.GroupSynced); err != nil {
+		return err
+	}
+	s.durable.Store(c.seq)
+	if err := s.state.Beacon.Publish(s.position(), c.seq); err != nil {
+		// The beacon is a hint to others; the events are durable without it.
+		s.opts.Logger.Warn("publish beacon", "err", err)
+	}
+	return nil
+}
+
+// hit asks the injector, if there is one. A fault behind the write leaves the outcome unknown, as a failed sync does.
+func (s *Store) hit(p fault.Point) error {
+	c := &s.commit
+	if err := s.opts.hook.Hit(fault.Site{Point: p, Segment: c.writer.Header().Segment, Seq: c.seq}); err != nil {
+		return &WriteError{MayLand: true, Err: c.writer.Poison(err)}
+	}
+	return nil
+}
+
+// position returns the end of what is durable.
+func (s *Store) position() segment.Pos {
+	w := s.commit.writer
+	return segment.Pos{Segment: w.Header().Segment, Offset: w.Durable()}
+}
+
+// publish indexes the group and makes it visible, all of it at once.
+func (s *Store) publish() {
+	c := &s.commit
+	for i, sp := range c.staged {
+		body := c.buf[sp.from+segment.FrameHeaderLen : sp.to]
+		if err := c.raw.Decode(body); err != nil {
+			panic("batpak: a staged body does not decode: " + err.Error())
+		}
+		c.active.Add(&c.raw, uint32(c.base+int64(sp.from)), uint32(sp.to-sp.from))
+		if i < len(c.staged)-1 && planted.On(planted.BatchVisibleItemByItem) {
+			c.active.Publish()
+			s.set.SetVisible(c.raw.Seq)
+		}
+	}
+	c.active.Publish()
+	c.folder.Take(c.hashes...)
+	s.set.SetVisible(c.seq)
+	// A fault here is a crash before anybody has an answer; nothing is left that could fail.
+	_ = s.opts.hook.Hit(fault.Site{Point: fault.GroupPublished, Segment: c.writer.Header().Segment, Seq: c.seq})
+}

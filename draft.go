@@ -1,0 +1,133 @@
+package batpak
+
+import (
+	"fmt"
+
+	"batpak/coordinate"
+	"batpak/event"
+)
+
+// A Draft is an event before its commit. Append reads it and keeps nothing of it.
+type Draft struct {
+	Coordinate coordinate.Coordinate // required
+	Kind       event.Kind            // required; not a reserved one
+	Payload    []byte                // any bytes, stored and hashed as they are; may be empty
+
+	// IdempotencyKey makes a retry safe: any bytes, up to 1,024. A known key with the same request returns the
+	// receipt of the first commit, with Replayed set, before any condition is looked at; with another request it is
+	// an *[IdempotencyConflictError]. Empty means no key.
+	IdempotencyKey []byte
+
+	// Expect is what must be true of the stream (the draft's entity and lane) at commit. The zero Expect is Any.
+	Expect Expect
+
+	Tags        []string // up to 64, each like a name of a coordinate
+	Correlation event.ID // group that the event belongs to; zero means none
+	Causation   event.ID // direct cause; zero means none
+	// CausedByDraft names an earlier draft of the same batch as the direct cause. The zero DraftRef means none; it
+	// excludes Causation.
+	CausedByDraft DraftRef
+
+	Lane           uint32            // branch of the entity; 0 is the main one
+	Depth          uint32            // the caller's distance from the root of a graph
+	Extensions     map[string][]byte // up to 64, 64 KiB together; keys of 1 to 255 bytes
+	PayloadVersion uint16            // of the caller's schema
+	Ack            Ack               // when Append may return
+}
+
+// An Ack says what the acknowledgement of one draft waits for.
+type Ack uint8
+
+// The acknowledgements of [Draft.Ack].
+const (
+	AckDefault Ack = iota // what the store's SyncMode says
+	AckDurable            // the sync that covers the event
+)
+
+// A DraftRef names a draft of the same batch. The zero DraftRef names none.
+type DraftRef int
+
+// DraftAt names the draft at index i of the batch.
+func DraftAt(i int) DraftRef { return DraftRef(i + 1) }
+
+// An Expect is a condition on a stream's clock. The zero Expect is [Any]. Expects are comparable.
+type Expect struct {
+	kind  expectKind
+	clock uint64
+}
+
+type expectKind uint8
+
+const (
+	expectAny expectKind = iota
+	expectAbsent
+	expectClock
+)
+
+// Any expects nothing.
+func Any() Expect { return Expect{} }
+
+// Absent expects that the stream has no event.
+func Absent() Expect { return Expect{kind: expectAbsent} }
+
+// Clock expects that the last event of the stream has clock n: that n events were ever appended to it. Clock(0) is
+// Absent.
+func Clock(n uint64) Expect {
+	if n == 0 {
+		return Absent()
+	}
+	return Expect{kind: expectClock, clock: n}
+}
+
+// holds reports whether a stream at clock have meets e.
+func (e Expect) holds(have uint64) bool { return e.kind == expectAny || e.clock == have }
+
+func (e Expect) String() string {
+	switch e.kind {
+	case expectAbsent:
+		return "absent"
+	case expectClock:
+		return fmt.Sprintf("clock %d", e.clock)
+	}
+	return "any"
+}
+
+// A Receipt is what a committed append returns. Receipts are comparable values.
+type Receipt struct {
+	Store      [16]byte // identity of the store
+	ID         event.ID
+	Seq        uint64 // global commit order; ≥ 1
+	Coordinate coordinate.Coordinate
+	Kind       event.Kind
+	Clock      uint64 // of the event's (entity, lane); ≥ 1
+	Lane       uint32
+	HLC        event.HLC
+	Parent     event.Hash // of the event before on the same (entity, lane); zero for the first
+	Hash       event.Hash
+	Content    event.Hash // of the payload
+	Replayed   bool       // the idempotency key was known; nothing was written
+}
+
+// A Head is the last event of a stream.
+type Head struct {
+	Seq   uint64
+	ID    event.ID
+	Clock uint64 // number of events ever appended to the stream
+	Lane  uint32
+	Hash  event.Hash
+}
+
+// A Query selects events. Fields that are set must all agree; the zero Query is every visible event in commit order.
+type Query struct {
+	Entity       string       // exact entity; empty means any
+	EntityPrefix string       // plain bytes at the start of the entity; empty means any
+	Scope        string       // exact scope; empty means any
+	Kinds        []event.Kind // any of these; empty means every kind that is not reserved
+	Tags         []string     // all of these
+	Lane         *uint32      // nil means all lanes
+	After        uint64       // exclusive sequence to start behind; 0 means the beginning
+	Before       uint64       // exclusive sequence to end before; 0 means the end
+	Limit        int          // number of events; 0 means no limit
+	Reverse      bool         // newest first
+	Borrow       bool         // the event's bytes and strings are valid only until the next step: nothing is allocated
+}

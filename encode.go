@@ -1,0 +1,286 @@
+package batpak
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"runtime"
+	"strconv"
+	"sync"
+
+	"batpak/coordinate"
+	"batpak/event"
+	"batpak/segment"
+)
+
+// maxKeyBytes bounds an idempotency key.
+const maxKeyBytes = 1024
+
+// A request is one Append or AppendBatch on its way through the committer: encoded, hashed and checked on its caller's
+// goroutine, so that the committer only stamps, links and copies. Requests are pooled.
+type request struct {
+	items  []item
+	buf    []byte // encoded frames of the items, one behind the other
+	batch  bool   // commits as a batch frame and its members
+	ack    Ack    // strictest of the drafts
+	bytes  int64  // payloads
+	header event.Header
+
+	// Set by the committer.
+	receipts []Receipt
+	err      error
+	settled  bool // the outcome does not hang on the group: it was known before
+
+	// Guarded by the queue's lock.
+	state requestState
+	wake  chan bool // true: lead the next group; false: the outcome is there
+}
+
+type requestState uint8
+
+const (
+	requestQueued requestState = iota // waits; may be taken back
+	requestTaken                      // part of a group that is being committed
+	requestLeads                      // was told to lead
+)
+
+// An item is one encoded draft: room for a frame header, then meta, hash and payload. What only the committer knows
+// is zero.
+type item struct {
+	start, end int // of the frame in request.buf
+	metaLen    int
+	content    event.Hash
+	at         coordinate.Coordinate
+	kind       event.Kind
+	lane       uint32
+	expect     Expect
+	cause      int // index of the draft that causes this one, or -1
+	key        event.Key
+	keyed      bool
+}
+
+var requestPool = sync.Pool{New: func() any { return &request{wake: make(chan bool, 1)} }}
+
+// keepBuf is the largest buffer that goes back to the pool: one huge event must not stay on the heap for ever.
+const keepBuf = 1 << 20
+
+// newRequest returns an empty request.
+func newRequest() *request {
+	r := requestPool.Get().(*request)
+	r.items, r.buf, r.receipts = r.items[:0], r.buf[:0], r.receipts[:0]
+	r.batch, r.ack, r.bytes = false, AckDefault, 0
+	r.err, r.settled, r.state = nil, false, requestQueued
+	return r
+}
+
+// free gives r back. Nobody may hold it any more.
+func (r *request) free() {
+	if cap(r.buf) > keepBuf {
+		r.buf = nil
+	}
+	clear(r.items) // drop the strings
+	requestPool.Put(r)
+}
+
+// size returns the bytes that r takes in a segment.
+func (r *request) size() int64 {
+	if r.batch {
+		return int64(len(r.buf)) + segment.BatchLen
+	}
+	return int64(len(r.buf))
+}
+
+// encodeOne checks and encodes a single draft.
+func (s *Store) encodeOne(r *request, d *Draft) error {
+	if d.CausedByDraft != 0 {
+		return &DraftError{Field: "CausedByDraft", Reason: "only a batch has earlier drafts"}
+	}
+	if err := s.encode(r, d, 0); err != nil {
+		return err
+	}
+	r.items[0].content = event.ContentHash([16]byte{}, d.Payload)
+	r.finishKey(d, &r.items[0])
+	return s.checkSize(r)
+}
+
+// encodeBatch checks and encodes the drafts of a batch.
+func (s *Store) encodeBatch(r *request, drafts []Draft) error {
+	r.batch = true
+	if len(drafts) == 0 {
+		return &DraftError{Field: "drafts", Reason: "empty batch"}
+	}
+	if len(drafts) > s.opts.MaxBatchEvents {
+		return &LimitError{Field: "batch events", Value: int64(len(drafts)), Limit: int64(s.opts.MaxBatchEvents)}
+	}
+	for i := range drafts {
+		if err := s.encode(r, &drafts[i], i); err != nil {
+			return &BatchError{Index: i, Err: err}
+		}
+	}
+	if r.bytes > s.opts.MaxBatchBytes {
+		return &LimitError{Field: "batch bytes", Value: r.bytes, Limit: s.opts.MaxBatchBytes}
+	}
+	if err := s.checkSize(r); err != nil {
+		return err
+	}
+	r.hashContents(drafts)
+	return r.checkKeys()
+}
+
+// checkKeys refuses a batch that uses a key twice: the second could only be a retry of the first.
+func (r *request) checkKeys() error {
+	var seen map[[16]byte]int
+	for i := range r.items {
+		if !r.items[i].keyed {
+			continue
+		}
+		if seen == nil {
+			seen = make(map[[16]byte]int)
+		}
+		if j, ok := seen[r.items[i].key.Hash]; ok {
+			return &BatchError{Index: i, Err: &DraftError{Field: "IdempotencyKey", Reason: "also used by draft " + strconv.Itoa(j)}}
+		}
+		seen[r.items[i].key.Hash] = i
+	}
+	return nil
+}
+
+// splitHashing is the number of drafts from which their contents are hashed on two cores.
+const splitHashing = 64
+
+// hashContents fills in the content hashes and, from them, the keys.
+func (r *request) hashContents(drafts []Draft) {
+	hash := func(from, to int) {
+		for i := from; i < to; i++ {
+			r.items[i].content = event.ContentHash([16]byte{}, drafts[i].Payload)
+			r.finishKey(&drafts[i], &r.items[i])
+		}
+	}
+	if len(drafts) < splitHashing || runtime.GOMAXPROCS(0) < 2 {
+		hash(0, len(drafts))
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { hash(0, len(drafts)/2) })
+	hash(len(drafts)/2, len(drafts))
+	wg.Wait()
+}
+
+// checkSize refuses what no segment can hold.
+func (s *Store) checkSize(r *request) error {
+	if room := s.opts.SegmentSize - segmentReserve; r.size() > room {
+		return &LimitError{Field: "segment", Value: r.size(), Limit: room}
+	}
+	return nil
+}
+
+// encode checks d and appends its frame to r, sequence, ID, clocks, hashes and checksums left out.
+func (s *Store) encode(r *request, d *Draft, index int) error {
+	if err := s.check(d, index); err != nil {
+		return err
+	}
+	h := &r.header
+	*h = event.Header{
+		Kind: d.Kind, PayloadVersion: d.PayloadVersion, Coordinate: d.Coordinate, Lane: d.Lane, Depth: d.Depth,
+		Correlation: d.Correlation, Causation: d.Causation, Tags: d.Tags, Extensions: d.Extensions,
+	}
+	it := item{start: len(r.buf), at: d.Coordinate, kind: d.Kind, lane: d.Lane, expect: d.Expect, cause: -1}
+	if d.CausedByDraft != 0 {
+		it.cause = int(d.CausedByDraft) - 1
+		h.Causation = event.ID{1} // room, stamped when the cause has its ID
+	}
+	if len(d.IdempotencyKey) > 0 {
+		it.keyed = true
+		h.Key.Hash = keyHash(d.IdempotencyKey)
+		it.key.Hash = h.Key.Hash
+	}
+	r.buf = append(r.buf, make([]byte, segment.FrameHeaderLen)...)
+	r.buf = event.AppendMeta(r.buf, h)
+	it.metaLen = len(r.buf) - it.start - segment.FrameHeaderLen
+	r.buf = append(r.buf, make([]byte, event.HashLen)...)
+	r.buf = append(r.buf, d.Payload...)
+	it.end = len(r.buf)
+	r.items = append(r.items, it)
+	r.ack = max(r.ack, d.Ack)
+	r.bytes += int64(len(d.Payload))
+	return nil
+}
+
+// keyHash returns the 128 bits that stand for a key. Zero means "no key" in a frame and never comes out.
+func keyHash(key []byte) (h [16]byte) {
+	sum := sha256.Sum256(append([]byte("batpak.key.v1\n"), key...))
+	copy(h[:], sum[:])
+	h[0] |= 1
+	return h
+}
+
+// finishKey computes the fingerprint of a keyed request, which needs the content hash, and puts it into the frame.
+// The fingerprint covers what the caller asked for: coordinate, kind, lane, depth, payload version, correlation,
+// causation, tags, extensions, payload.
+func (r *request) finishKey(d *Draft, it *item) {
+	if !it.keyed {
+		return
+	}
+	meta := r.buf[it.start+segment.FrameHeaderLen:][:it.metaLen]
+	sum := sha256.New()
+	sum.Write([]byte("batpak.request.v1\n"))
+	sum.Write(it.content[:])
+	sum.Write([]byte(strconv.Itoa(int(d.CausedByDraft)) + "\n"))
+	sum.Write(meta) // everything but what the committer stamps, which is zero
+	copy(it.key.Fingerprint[:], sum.Sum(nil))
+	event.SetFingerprint(meta, it.key.Fingerprint)
+}
+
+// check validates the fields of d in their order; index is its place in the batch.
+func (s *Store) check(d *Draft, index int) error {
+	switch {
+	case d.Coordinate.IsZero():
+		return &DraftError{Field: "Coordinate", Reason: "missing"}
+	case d.Kind.Reserved():
+		return &DraftError{Field: "Kind", Err: event.ErrKindReserved}
+	case int64(len(d.Payload)) > s.opts.MaxEventBytes:
+		return &LimitError{Field: "payload", Value: int64(len(d.Payload)), Limit: s.opts.MaxEventBytes}
+	case len(d.IdempotencyKey) > maxKeyBytes:
+		return &LimitError{Field: "idempotency key", Value: int64(len(d.IdempotencyKey)), Limit: maxKeyBytes}
+	case d.CausedByDraft < 0 || int(d.CausedByDraft) > index:
+		return &DraftError{Field: "CausedByDraft", Reason: "not an earlier draft of the batch"}
+	case d.CausedByDraft != 0 && !d.Causation.IsZero():
+		return &DraftError{Field: "CausedByDraft", Reason: "excludes Causation"}
+	case d.Ack > AckDurable:
+		return &DraftError{Field: "Ack", Reason: "not an acknowledgement"}
+	}
+	if len(d.Tags) == 0 && len(d.Extensions) == 0 {
+		return nil
+	}
+	return checkExtras(d)
+}
+
+// checkExtras validates tags and extensions.
+func checkExtras(d *Draft) error {
+	if len(d.Tags) > event.MaxTags {
+		return &LimitError{Field: "tags", Value: int64(len(d.Tags)), Limit: event.MaxTags}
+	}
+	total := 0
+	for _, tag := range d.Tags {
+		total += len(tag) + 2
+		if err := coordinate.Check("tag", tag); err != nil {
+			return &DraftError{Field: "Tags", Err: err}
+		}
+	}
+	if total > event.MaxTagBytes {
+		return &LimitError{Field: "tag bytes", Value: int64(total), Limit: event.MaxTagBytes}
+	}
+	if len(d.Extensions) > event.MaxExtensions {
+		return &LimitError{Field: "extensions", Value: int64(len(d.Extensions)), Limit: event.MaxExtensions}
+	}
+	total = 0
+	for key, value := range d.Extensions {
+		if len(key) == 0 || len(key) > event.MaxExtensionKey {
+			return &DraftError{Field: "Extensions", Reason: "key " + hex.EncodeToString([]byte(key[:min(len(key), 16)])) + " is empty or longer than 255 bytes"}
+		}
+		total += len(key) + len(value)
+	}
+	if total > event.MaxExtensionBytes {
+		return &LimitError{Field: "extension bytes", Value: int64(total), Limit: event.MaxExtensionBytes}
+	}
+	return nil
+}

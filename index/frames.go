@@ -1,0 +1,175 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"batpak/event"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+// A frames is where the frames of one run are read: from the map of a sealed segment or the file of an active one.
+type frames struct {
+	segment uint64
+	seal    segment.Seal
+	m       *vfs.Map // nil: file
+	file    vfs.File
+	end     int64 // offset behind the last frame
+}
+
+// guarded is readAt for callers that are not guarded.
+func (f *frames) guarded(p []byte, off int64) error {
+	if f.m == nil {
+		return f.readAt(p, off)
+	}
+	return f.m.Guarded(func() error { return f.readAt(p, off) })
+}
+
+// readAt fills p from off. Callers guard it where the frames are mapped.
+//
+// Errors: *[segment.FrameError] with [segment.ErrCorrupt] where the file ends too early; the I/O error.
+func (f *frames) readAt(p []byte, off int64) error {
+	var n int
+	var err error
+	if f.m != nil {
+		n, err = f.m.ReadAt(p, off)
+	} else {
+		n, err = f.file.ReadAt(p, off)
+	}
+	switch {
+	case n == len(p):
+		return nil
+	case errors.Is(err, io.EOF):
+		return f.flaw(off, "file ends inside a frame")
+	}
+	return fmt.Errorf("read segment %06d offset %d: %w", f.segment, off, err)
+}
+
+func (f *frames) flaw(off int64, reason string) error {
+	return &segment.FrameError{Segment: f.segment, Offset: off, Reason: reason, Err: segment.ErrCorrupt}
+}
+
+// body checks the frame that fills b and returns its body, which aliases b.
+func (f *frames) body(b []byte, off int64) ([]byte, error) {
+	frame, err := f.seal.DecodeFrame(b, f.segment, off)
+	switch {
+	case err != nil:
+		return nil, located(err)
+	case frame.Type != segment.TypeEvent:
+		return nil, f.flaw(off, "not an event")
+	case frame.Len() != int64(len(b)):
+		return nil, f.flaw(off, "length is not the index's")
+	}
+	return frame.Body, nil
+}
+
+// located turns what looks torn into what it is where a frame is known to be: damage.
+func located(err error) error {
+	if err == nil {
+		return nil
+	}
+	return damaged(err)
+}
+
+func damaged(err error) error {
+	var e *segment.FrameError
+	if errors.As(err, &e) && e.Err == segment.ErrTorn {
+		e.Err = segment.ErrCorrupt
+	}
+	return err
+}
+
+// decode decodes a checked body into r, which then aliases it.
+func (f *frames) decode(r *event.Raw, body []byte, off int64) error {
+	err := r.Decode(body)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, event.ErrFuture):
+		err = fmt.Errorf("%w: %w", segment.ErrFuture, err)
+	default:
+		err = fmt.Errorf("%w: %w", segment.ErrCorrupt, err)
+	}
+	return &segment.FrameError{Segment: f.segment, Offset: off, Reason: "body", Err: err}
+}
+
+// read reads, checks and decodes the event at p into one fresh allocation that r aliases. Callers guard it.
+func (f *frames) read(r *event.Raw, p place) error {
+	b := make([]byte, p.length)
+	if err := f.readAt(b, int64(p.offset)); err != nil {
+		return err
+	}
+	body, err := f.body(b, int64(p.offset))
+	if err != nil {
+		return err
+	}
+	return f.decode(r, body, int64(p.offset))
+}
+
+// A window is the buffer that a cursor reads frames through, one block at a time. Blocks grow while what is read of
+// them is used, and shrink to single frames when it is not.
+type window struct {
+	buf  []byte // bytes [base, base+len(buf)) of the file
+	base int64
+	used int // bytes of buf that were asked for
+	size int // of the next block
+}
+
+const (
+	windowFirst = 4 << 10
+	windowMost  = 256 << 10
+)
+
+// reset forgets what the window holds: it is of another file.
+func (w *window) reset() { w.buf, w.base, w.used, w.size = w.buf[:0], 0, 0, windowFirst }
+
+// frame returns the bytes of the frame at p; they are valid until the next call. reverse says where the next one will
+// be.
+func (w *window) frame(f *frames, p place, reverse bool) ([]byte, error) {
+	off, n := int64(p.offset), int64(p.length)
+	if at := off - w.base; at < 0 || at+n > int64(len(w.buf)) {
+		if err := w.fill(f, off, n, reverse); err != nil {
+			return nil, err
+		}
+	}
+	w.used += int(n)
+	at := int(off - w.base)
+	return w.buf[at : at+int(n) : at+int(n)], nil
+}
+
+// fill reads a block that holds the n bytes at off.
+func (w *window) fill(f *frames, off, n int64, reverse bool) error {
+	if len(w.buf) > 0 {
+		if 4*w.used >= len(w.buf) {
+			w.size = min(4*w.size, windowMost)
+		} else {
+			w.size = max(w.size/4, 1)
+		}
+	}
+	start, end := off, off+n
+	if size := int64(w.size); reverse {
+		start = max(0, min(start, end-size))
+	} else {
+		end = min(f.end, max(end, start+size))
+	}
+	if off+n > f.end || start > end {
+		return f.flaw(off, "frame behind the end")
+	}
+	return w.load(f, start, int(end-start))
+}
+
+// load reads n bytes at off into the buffer.
+func (w *window) load(f *frames, off int64, n int) error {
+	if cap(w.buf) < n {
+		w.buf = make([]byte, n)
+	}
+	w.buf = w.buf[:n]
+	w.base, w.used = off, 0
+	if err := f.guarded(w.buf, off); err != nil {
+		w.buf = w.buf[:0]
+		return err
+	}
+	return nil
+}

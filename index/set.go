@@ -1,0 +1,266 @@
+package index
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"batpak/event"
+)
+
+// A run is an immutable index over a contiguous range of sequences; the last one of an epoch still grows. Exactly one
+// of sealed and memory is set.
+type run struct {
+	first  uint64 // no event is below
+	sealed *Sealed
+	memory *Active
+}
+
+func (r *run) segment() uint64 {
+	if r.sealed != nil {
+		return r.sealed.sum.Segment
+	}
+	return r.memory.segment
+}
+
+func (r *run) acquire() {
+	if r.sealed != nil {
+		r.sealed.refs.Add(1)
+	} else {
+		r.memory.refs.Add(1)
+	}
+}
+
+func (r *run) release() error {
+	if r.sealed != nil {
+		return r.sealed.release()
+	}
+	return r.memory.release()
+}
+
+// A Set is the runs of a store and what readers may see of them. One goroutine at a time changes it; Acquire is safe
+// from any number of goroutines at any time.
+type Set struct {
+	current atomic.Pointer[epoch]
+	visible atomic.Uint64 // last visible sequence
+
+	changing sync.Mutex // held by who replaces current
+	failing  sync.Mutex // guards failed; held for a moment only
+	failed   error      // failures to unmap or close
+}
+
+// An epoch is one immutable list of runs, held by the Set while it is current and by each View on it.
+type epoch struct {
+	set  *Set
+	refs atomic.Int64 // 0: its runs are released
+
+	runs   []run     // ascending
+	empty  []run     // sealed, without events: held, never read
+	sealed []*Sealed // those of runs, ascending
+	memory []*Active // those of runs, ascending
+	byID   bool      // the IDs of sealed ascend from one to the next
+}
+
+// NewSet returns a set of the sealed segments and, unless it is nil, the active one. Nothing is visible yet. It takes
+// over all of them: they are closed by Set.Close at the latest.
+func NewSet(sealed []*Sealed, active *Active) *Set {
+	s := new(Set)
+	runs := sealedRuns(sealed)
+	if active != nil {
+		runs = append(runs, run{first: active.firstSeq, memory: active})
+	}
+	s.replace(newEpoch(s, runs))
+	return s
+}
+
+func sealedRuns(sealed []*Sealed) []run {
+	runs := make([]run, 0, len(sealed)+1)
+	for _, s := range sealed {
+		runs = append(runs, run{first: s.sum.FirstSeq, sealed: s})
+	}
+	return runs
+}
+
+// newEpoch returns the epoch of runs, which it takes over.
+func newEpoch(s *Set, runs []run) *epoch {
+	e := &epoch{set: s, byID: true}
+	for _, r := range runs {
+		if r.sealed != nil && r.sealed.sum.Events == 0 {
+			e.empty = append(e.empty, r)
+		} else {
+			e.runs = append(e.runs, r)
+		}
+	}
+	slices.SortFunc(e.runs, func(x, y run) int { return cmp.Compare(x.first, y.first) })
+	for i := range e.runs {
+		if r := &e.runs[i]; r.sealed != nil {
+			e.sealed = append(e.sealed, r.sealed)
+		} else {
+			e.memory = append(e.memory, r.memory)
+		}
+	}
+	for i := 1; i < len(e.sealed); i++ {
+		if compareID(&e.sealed[i-1].sum.MaxID, &e.sealed[i].sum.MinID) >= 0 {
+			e.byID = false
+		}
+	}
+	return e
+}
+
+// replace makes e current and gives up the epoch before it; a nil e closes the set.
+func (s *Set) replace(e *epoch) {
+	if e != nil {
+		e.refs.Store(1)
+		e.each((*run).acquire)
+	}
+	if old := s.current.Swap(e); old != nil {
+		old.release()
+	}
+}
+
+func (e *epoch) each(fn func(*run)) {
+	for i := range e.runs {
+		fn(&e.runs[i])
+	}
+	for i := range e.empty {
+		fn(&e.empty[i])
+	}
+}
+
+// release gives up one hold on e; the last one gives up its runs.
+func (e *epoch) release() {
+	if e.refs.Add(-1) > 0 {
+		return
+	}
+	e.each(func(r *run) {
+		if err := r.release(); err != nil {
+			e.set.failing.Lock()
+			e.set.failed = errors.Join(e.set.failed, err)
+			e.set.failing.Unlock()
+		}
+	})
+}
+
+// Rotate puts a new active segment behind the one so far, which stays readable from memory until ReplaceSealed.
+func (s *Set) Rotate(active *Active) {
+	s.change(nil, run{first: active.firstSeq, memory: active})
+}
+
+// ReplaceSealed puts the sealed file of a segment in the place of its index in memory, or of an earlier opening.
+// The file must hold the same events.
+func (s *Set) ReplaceSealed(id uint64, sealed *Sealed) { s.Replace([]uint64{id}, sealed) }
+
+// Replace takes the segments with the given numbers out and puts others in, all at once: compaction and retention.
+// Views that exist keep what they hold.
+func (s *Set) Replace(remove []uint64, add ...*Sealed) { s.change(remove, sealedRuns(add)...) }
+
+// change replaces the current epoch by one without the segments in remove and with the runs in add. Once the set is
+// closed it gives them up at once.
+func (s *Set) change(remove []uint64, add ...run) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	old := s.current.Load()
+	if old == nil {
+		closed := newEpoch(s, add)
+		closed.refs.Store(1)
+		closed.each((*run).acquire)
+		closed.release()
+		return
+	}
+	var runs []run
+	old.each(func(r *run) {
+		if !slices.Contains(remove, r.segment()) {
+			runs = append(runs, *r)
+		}
+	})
+	s.replace(newEpoch(s, append(runs, add...)))
+}
+
+// SetVisible moves the visible end: events up to last, included, may be read. It never moves back. The events must
+// have been published before. The committer calls it.
+func (s *Set) SetVisible(last uint64) {
+	if last = min(last, math.MaxUint64-1); last > s.visible.Load() {
+		s.visible.Store(last)
+	}
+}
+
+// Visible returns the last visible sequence. Safe for concurrent use.
+func (s *Set) Visible() uint64 { return s.visible.Load() }
+
+// Close ends the set: Acquire returns nil from now on. Views that exist stay whole; what they hold is unmapped and
+// closed when the last of them is released.
+//
+// Errors: those of unmapping and closing so far.
+func (s *Set) Close() error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.replace(nil)
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	return s.failed
+}
+
+// A View is what one reader sees: a list of runs and a visible end that do not change. It must be released. Its
+// methods are safe for concurrent use until then.
+type View struct {
+	e       *epoch
+	visible uint64
+}
+
+// Acquire returns a View of everything visible now, nil when the set is closed. It takes no lock.
+func (s *Set) Acquire() *View {
+	v := new(View)
+	if !s.acquire(v) {
+		return nil
+	}
+	return v
+}
+
+// acquire fills v. It is apart from Acquire so that Acquire is inlined and its View can stay on the caller's stack.
+func (s *Set) acquire(v *View) bool {
+	// The end comes first: the runs taken after it hold at least everything up to it.
+	v.visible = s.visible.Load()
+	for {
+		e := s.current.Load()
+		if e == nil {
+			return false
+		}
+		if n := e.refs.Load(); n > 0 && e.refs.CompareAndSwap(n, n+1) {
+			v.e = e
+			return true
+		}
+	}
+}
+
+// Release ends the use of v and of everything that came from it: cursors, borrowed events.
+func (v *View) Release() {
+	if e := v.e; e != nil {
+		v.e = nil
+		e.release()
+	}
+}
+
+// Visible returns the last sequence that v shows.
+func (v *View) Visible() uint64 { return v.visible }
+
+// Runs returns how many runs v holds.
+func (v *View) Runs() int { return len(v.e.runs) }
+
+// Sealed returns how many of them are sealed segments.
+func (v *View) Sealed() int { return len(v.e.sealed) }
+
+// runOfSeq returns the number of the run that holds sequence seq, if any does: the last one whose first sequence is
+// not above it, 0 when all are.
+func (e *epoch) runOfSeq(seq uint64) int {
+	i, found := slices.BinarySearchFunc(e.runs, seq, func(r run, seq uint64) int { return cmp.Compare(r.first, seq) })
+	if !found && i > 0 {
+		i--
+	}
+	return i
+}
+
+func compareID(x, y *event.ID) int { return bytes.Compare(x[:], y[:]) }

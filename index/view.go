@@ -1,0 +1,303 @@
+package index
+
+import (
+	"fmt"
+
+	"batpak/event"
+)
+
+// EventByID returns the event named id, if v shows one. Its bytes are the caller's. Query.Hidden is the caller's to
+// apply.
+//
+// Errors: *[segment.FrameError] and *[segment.FooterError] for damage; I/O errors.
+func (v *View) EventByID(id event.ID) (ev event.Event, ok bool, err error) {
+	var raw event.Raw
+	if ok, err = v.rawByID(id, &raw); err != nil || !ok || raw.Seq > v.visible {
+		return event.Event{}, false, err
+	}
+	return raw.Event(), true, nil
+}
+
+// rawByID finds id in the runs, in memory first.
+func (v *View) rawByID(id event.ID, raw *event.Raw) (bool, error) {
+	for i := len(v.e.memory) - 1; i >= 0; i-- {
+		t := v.e.memory[i].open()
+		if row, ok := t.findID(id); ok {
+			p, _ := t.place(row)
+			f := t.frames()
+			return true, f.readExact(raw, p)
+		}
+	}
+	if v.e.byID {
+		if i := v.e.sealedOfID(id); i < len(v.e.sealed) {
+			return v.e.sealed[i].rawByID(id, raw)
+		}
+		return false, nil
+	}
+	for i := len(v.e.sealed) - 1; i >= 0; i-- {
+		if ok, err := v.e.sealed[i].rawByID(id, raw); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// sealedOfID returns the first sealed segment whose IDs do not all lie below id.
+func (e *epoch) sealedOfID(id event.ID) int {
+	lo, hi := 0, len(e.sealed)
+	for lo < hi {
+		mid := int(uint(lo+hi) / 2)
+		if compareID(&e.sealed[mid].sum.MaxID, &id) < 0 {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// rawByID finds id in one sealed segment.
+func (s *Sealed) rawByID(id event.ID, raw *event.Raw) (ok bool, err error) {
+	if compareID(&id, &s.sum.MinID) < 0 || compareID(&id, &s.sum.MaxID) > 0 {
+		return false, nil
+	}
+	mp, err := s.open()
+	if err != nil {
+		return false, err
+	}
+	err = mp.m.Guarded(func() error {
+		_, l, found, err := mp.foot.FindID(id)
+		if err != nil || !found {
+			return err
+		}
+		ok = true
+		f := mp.frames()
+		if err := f.read(raw, place{offset: l.Offset, length: l.Length}); err != nil {
+			return err
+		}
+		if raw.ID != id || raw.Seq < s.sum.FirstSeq || raw.Seq > s.sum.LastSeq {
+			return f.flaw(int64(l.Offset), "ID is not the index's")
+		}
+		return nil
+	})
+	return ok, err
+}
+
+// readExact is read for an event whose sequence is known.
+func (f *frames) readExact(raw *event.Raw, p place) error {
+	if err := f.read(raw, p); err != nil {
+		return err
+	}
+	if raw.Seq != p.seq {
+		return f.flaw(int64(p.offset), "sequence is not the index's")
+	}
+	return nil
+}
+
+// EventBySeq returns the event with the given sequence, if v shows it. Its bytes are the caller's.
+//
+// Errors: as EventByID.
+func (v *View) EventBySeq(seq uint64) (ev event.Event, ok bool, err error) {
+	if seq == 0 || seq > v.visible || len(v.e.runs) == 0 {
+		return event.Event{}, false, nil
+	}
+	var raw event.Raw
+	r := &v.e.runs[v.e.runOfSeq(seq)]
+	err = r.read(func(t table) error {
+		row, err := t.rowOfSeq(seq)
+		if err != nil || row == t.count() {
+			return err
+		}
+		p, err := t.place(row)
+		if err != nil || p.seq != seq {
+			return err
+		}
+		ok = true
+		f := t.frames()
+		return f.readExact(&raw, p)
+	})
+	if err != nil || !ok {
+		return event.Event{}, false, err
+	}
+	return raw.Event(), true, nil
+}
+
+// read calls fn with the run's table, guarded.
+func (r *run) read(fn func(t table) error) error {
+	if r.memory != nil {
+		return fn(r.memory.open())
+	}
+	mp, err := r.sealed.open()
+	if err != nil {
+		return err
+	}
+	return mp.m.Guarded(func() error { return fn(mp) })
+}
+
+// Head returns the last event committed to (entity, lane), visible or not: what the next one links to. Events that
+// were added but not published yet are not seen.
+//
+// Errors: as EventByID.
+func (v *View) Head(entity string, lane uint32) (h Head, ok bool, err error) {
+	for i := len(v.e.runs) - 1; i >= 0 && !ok && err == nil; i-- {
+		r := &v.e.runs[i]
+		if r.memory != nil {
+			h, ok, err = r.memory.open().headOf(entity, lane)
+			continue
+		}
+		if lane < r.sealed.sum.MinLane || lane > r.sealed.sum.MaxLane {
+			continue
+		}
+		mp, err := r.sealed.open()
+		if err != nil {
+			return Head{}, false, err
+		}
+		err = mp.m.Guarded(func() error {
+			h, ok, err = mp.headOf(entity, lane)
+			return err
+		})
+		if err != nil {
+			return Head{}, false, err
+		}
+	}
+	return h, ok && err == nil, err
+}
+
+// headOf returns the last of the first n events of (entity, lane); its hash is in the frame.
+func (t activeTable) headOf(entity string, lane uint32) (Head, bool, error) {
+	row, ok := t.head(entity, lane)
+	if !ok {
+		return Head{}, false, nil
+	}
+	p, _ := t.place(row)
+	f := t.frames()
+	var raw event.Raw
+	if err := f.readExact(&raw, p); err != nil {
+		return Head{}, false, err
+	}
+	return Head{Seq: raw.Seq, Clock: raw.Clock, ID: raw.ID, Hash: raw.Hash}, true, nil
+}
+
+// headOf returns the head of (entity, lane) from the footer.
+func (mp *mapped) headOf(entity string, lane uint32) (Head, bool, error) {
+	e, ok, err := mp.foot.LookupEntity(entity)
+	if err != nil || !ok {
+		return Head{}, false, err
+	}
+	h, ok, err := mp.foot.Head(e, lane)
+	if err != nil || !ok {
+		return Head{}, false, err
+	}
+	seq, err := mp.foot.Seq(h.Row)
+	if err != nil {
+		return Head{}, false, err
+	}
+	l, err := mp.foot.Locator(h.Row)
+	return Head{Seq: seq, Clock: h.Last, ID: l.ID, Hash: h.Hash}, err == nil, err
+}
+
+// FindKey returns the newest event that carries the idempotency key, visible or not. The result's bytes are the
+// caller's.
+//
+// Errors: as EventByID.
+func (v *View) FindKey(key [16]byte) (raw event.Raw, ok bool, err error) {
+	for i := len(v.e.runs) - 1; i >= 0 && !ok; i-- {
+		r := &v.e.runs[i]
+		err = r.read(func(t table) error {
+			var row uint32
+			if row, ok, err = keyRow(t, &key); err != nil || !ok {
+				return err
+			}
+			p, err := t.place(row)
+			if err != nil {
+				return err
+			}
+			f := t.frames()
+			if err := f.readExact(&raw, p); err != nil {
+				return err
+			}
+			if raw.Key.Hash != key {
+				return f.flaw(int64(p.offset), "key is not the index's")
+			}
+			return nil
+		})
+		if err != nil {
+			return event.Raw{}, false, err
+		}
+	}
+	return raw, ok, nil
+}
+
+// keyRow returns the newest row of an idempotency key in t.
+func keyRow(t table, key *[16]byte) (uint32, bool, error) {
+	switch t := t.(type) {
+	case activeTable:
+		row, ok := t.findKey(key)
+		return row, ok, nil
+	case *mapped:
+		return t.foot.FindKey(*key)
+	}
+	panic(fmt.Sprintf("index: table of type %T", t))
+}
+
+// Count returns how many events q selects and v shows, without reading a frame.
+//
+// Errors: as EventByID.
+func (v *View) Count(q Query) (n uint64, err error) {
+	q.Reverse = false
+	c := v.Scan(q, true)
+	for i := range c.left {
+		r := &c.e.runs[c.next+i]
+		if r.sealed != nil && excludes(&r.sealed.sum, &c.q) {
+			continue
+		}
+		err := r.read(func(t table) error {
+			in, err := countIn(t, &c.q, c.after, c.end)
+			n += in
+			return err
+		})
+		if err != nil {
+			return 0, fmt.Errorf("count: %w", err)
+		}
+	}
+	return n, nil
+}
+
+// countIn counts the matches in one run: from the lengths of lists where they tell, else row by row.
+func countIn(t table, q *Query, after, end uint64) (n uint64, err error) {
+	p, none, err := makePlan(t, q, after, end)
+	if err != nil || none {
+		return 0, err
+	}
+	if q.Hidden == nil && len(p.others) == 0 {
+		switch {
+		case p.exact() && p.driver != nil:
+			return countLists(p.driver.lists, p.lo, p.hi)
+		case p.driver == nil && p.filter.use&^partReserved == 0:
+			n = uint64(p.hi - p.lo)
+			if p.filter.use != 0 {
+				reserved, err := t.reserved(p.lo, p.hi)
+				return n - uint64(reserved), err
+			}
+			return n, nil
+		}
+	}
+	w, m := p.walk(false), t.matcher(p.filter)
+	for row, ok := w.peek(); ok; row, ok = w.peek() {
+		w.next()
+		if yes, err := m.match(row); err != nil {
+			return 0, err
+		} else if !yes {
+			continue
+		}
+		if q.Hidden != nil {
+			if seq, err := m.seq(row); err != nil {
+				return 0, err
+			} else if q.Hidden(seq) {
+				continue
+			}
+		}
+		n++
+	}
+	return n, w.err()
+}

@@ -1,0 +1,173 @@
+package batpak
+
+import (
+	"crypto/ed25519"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"batpak/event"
+	"batpak/fault"
+	"batpak/internal/vfs"
+	"batpak/segment"
+)
+
+// A SyncMode says when appended events go to stable storage, and with that what an acknowledgement means.
+//
+//	mode          acknowledged when               visible to readers    survives
+//	SyncAlways    the sync that covers it is done the same moment       power loss
+//	SyncInterval  the operating system has it     the same moment       the death of the process; power loss after SyncEvery
+//	SyncNever     the operating system has it     the same moment       the death of the process
+//
+// A draft can ask for more with [AckDurable], whatever the mode.
+type SyncMode uint8
+
+// The modes of [Options.Sync].
+const (
+	SyncAlways   SyncMode = iota // the default
+	SyncInterval                 // sync every Options.SyncEvery
+	SyncNever                    // leave it to the operating system; segments are still synced when they are full
+)
+
+// String returns the name of the constant.
+func (m SyncMode) String() string {
+	switch m {
+	case SyncAlways:
+		return "SyncAlways"
+	case SyncInterval:
+		return "SyncInterval"
+	case SyncNever:
+		return "SyncNever"
+	}
+	return "SyncMode(?)"
+}
+
+// Defaults and bounds of [Options].
+const (
+	defaultSegmentSize    = 64 << 20
+	defaultSyncEvery      = 50 * time.Millisecond
+	defaultFillAhead      = 8 << 20
+	defaultMaxEventBytes  = 16 << 20
+	defaultMaxBatchEvents = 10_000
+	defaultMaxBatchBytes  = 32 << 20
+)
+
+// Options tune a store. The zero value, and nil, mean the defaults named at each field. Open copies them.
+type Options struct {
+	// SegmentSize is the size in bytes at which the active segment is sealed. Zero means 64 MiB; 4 KiB to 2 GiB.
+	// No event and no batch can be larger than a segment.
+	SegmentSize int64
+
+	// Sync says when events go to stable storage. Zero means SyncAlways.
+	Sync SyncMode
+	// SyncEvery is the longest time between syncs in SyncInterval. Zero means 50 ms; at least 1 ms.
+	SyncEvery time.Duration
+
+	// ReadOnly opens the store without the writer's lock: it writes nothing, and works beside a live writer and on
+	// read-only media. It sees what was visible at Open.
+	ReadOnly bool
+
+	// NoSnapshot and NoCheckpoint switch off the artifacts of the first two rungs of the cold start. This version
+	// writes neither yet, so they change nothing.
+	NoSnapshot   bool
+	NoCheckpoint bool
+
+	// Logger takes what no caller can be given: failures of work in the background. nil discards.
+	Logger *slog.Logger
+
+	// SigningKeys will sign receipts. This version cannot, and refuses any rather than hand out unsigned receipts.
+	SigningKeys []ed25519.PrivateKey
+
+	// Clock supplies the wall time. nil means time.Now. It may stand, jump and go back: order never depends on it.
+	Clock func() time.Time
+
+	// MaxEventBytes bounds the payload of one event. Zero means 16 MiB; at most 1 GiB.
+	MaxEventBytes int64
+	// MaxBatchEvents bounds the events of one batch. Zero means 10,000; never below 1.
+	MaxBatchEvents int
+	// MaxBatchBytes bounds the payloads of one batch together. Zero means 32 MiB, and it is never taken to be less
+	// than MaxEventBytes.
+	MaxBatchBytes int64
+
+	// FillAhead is how many bytes of zeroes are kept ready behind the active segment's last event, in the
+	// background; they make syncs cheaper. Zero means 8 MiB; below zero means none. It is not used in SyncNever.
+	FillAhead int64
+
+	// DirPerm and FilePerm are the permissions of what Open makes. Zero means 0700 and 0600.
+	DirPerm, FilePerm fs.FileMode
+
+	// ExpectHead is a head that the caller kept elsewhere. Open refuses a store that does not hold this event: it
+	// was rolled back. nil means no check.
+	ExpectHead *ExpectedHead
+
+	hook fault.Hook // empty but under the build tag faultinject
+	fs   vfs.FS     // nil means the operating system's
+}
+
+// An ExpectedHead names an event that a store must hold.
+type ExpectedHead struct {
+	Seq  uint64
+	Hash event.Hash
+}
+
+// withDefaults returns a copy of o with every zero field set. A nil o is the zero Options.
+//
+// Errors: *[OptionError] for the first field out of range.
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	c.SegmentSize = orDefault(c.SegmentSize, defaultSegmentSize)
+	c.SyncEvery = orDefault(c.SyncEvery, defaultSyncEvery)
+	c.MaxEventBytes = orDefault(c.MaxEventBytes, defaultMaxEventBytes)
+	c.MaxBatchEvents = orDefault(c.MaxBatchEvents, defaultMaxBatchEvents)
+	c.MaxBatchBytes = max(orDefault(c.MaxBatchBytes, defaultMaxBatchBytes), c.MaxEventBytes)
+	c.FillAhead = orDefault(c.FillAhead, defaultFillAhead)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.fs == nil {
+		c.fs = vfs.OS
+	}
+	if c.Sync == SyncNever {
+		c.FillAhead = 0 // nobody waits for a sync, so nobody gains
+	}
+	return c, c.validate()
+}
+
+// validate checks the fields in their order.
+func (o *Options) validate() error {
+	for _, check := range []struct {
+		field  string
+		value  any
+		ok     bool
+		reason string
+	}{
+		{"SegmentSize", o.SegmentSize, o.SegmentSize >= segment.MinSize && o.SegmentSize <= segment.MaxSize, "outside 4 KiB to 2 GiB"},
+		{"Sync", o.Sync, o.Sync <= SyncNever, "not a mode"},
+		{"SyncEvery", o.SyncEvery, o.SyncEvery >= time.Millisecond, "below 1 ms"},
+		{"SigningKeys", len(o.SigningKeys), len(o.SigningKeys) == 0, "signed receipts are not supported by this version"},
+		{"MaxEventBytes", o.MaxEventBytes, o.MaxEventBytes > 0 && o.MaxEventBytes <= 1<<30, "outside 1 byte to 1 GiB"},
+		{"MaxBatchEvents", o.MaxBatchEvents, o.MaxBatchEvents >= 1, "below 1"},
+		{"MaxBatchBytes", o.MaxBatchBytes, o.MaxBatchBytes >= 1, "below 1 byte"},
+		{"DirPerm", o.DirPerm, o.DirPerm&^fs.ModePerm == 0, "more than permission bits"},
+		{"FilePerm", o.FilePerm, o.FilePerm&^fs.ModePerm == 0, "more than permission bits"},
+	} {
+		if !check.ok {
+			return &OptionError{Field: check.field, Value: check.value, Reason: check.reason}
+		}
+	}
+	return nil
+}
+
+// orDefault returns v, or what zero means.
+func orDefault[T int | int64 | time.Duration](v, zero T) T {
+	if v == 0 {
+		return zero
+	}
+	return v
+}

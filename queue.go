@@ -1,0 +1,124 @@
+package batpak
+
+import (
+	"context"
+	"sync"
+)
+
+// The queue is how goroutines share write groups without a goroutine of its own: whoever arrives while nobody commits
+// leads a group at once, alone; whoever arrives meanwhile waits, and the first of those leads the next group with
+// everyone who has come by then. One caller alone never waits for another.
+type queue struct {
+	mu      sync.Mutex
+	waiting []*request // in order of arrival
+	spare   []*request // the other buffer of waiting
+	led     bool       // somebody leads
+	closed  bool       // nobody may enter
+	idle    sync.Cond  // signalled when the last leader leaves; L is mu
+}
+
+// enter puts r into the queue and reports whether its caller is to lead.
+func (q *queue) enter(r *request) (lead bool, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false, ErrClosed
+	}
+	if !q.led {
+		q.led = true
+		r.state = requestTaken
+		return true, nil
+	}
+	q.waiting = append(q.waiting, r)
+	return false, nil
+}
+
+// wait returns when the outcome of r is there, leading a group on the way if it is r's turn. When ctx ends first, it
+// takes r back if no leader has taken it yet; abandoned then says that a leader still holds r.
+func (s *Store) wait(ctx context.Context, r *request) (abandoned bool, err error) {
+	q := &s.queue
+	select {
+	case lead := <-r.wake:
+		if lead {
+			s.lead(nil)
+		}
+		return false, r.err
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	state := r.state
+	if state == requestQueued {
+		q.remove(r)
+	}
+	q.mu.Unlock()
+	switch state {
+	case requestQueued:
+		return false, &CanceledError{Err: context.Cause(ctx)}
+	case requestLeads:
+		// The others wait for this goroutine: lead, which commits r too.
+		<-r.wake
+		s.lead(nil)
+		return false, r.err
+	}
+	select {
+	case <-r.wake: // the outcome came in the meantime
+		return false, r.err
+	default:
+		return true, &CanceledError{MayLand: true, Err: context.Cause(ctx)}
+	}
+}
+
+// remove takes r out of the waiting ones. The caller holds mu.
+func (q *queue) remove(r *request) {
+	for i, w := range q.waiting {
+		if w == r {
+			q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
+			return
+		}
+	}
+}
+
+// take returns everyone who waits; first, if there is one, goes before them. The slice is
+// valid until leave.
+func (q *queue) take(first *request) []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	group := q.waiting
+	q.waiting = q.spare[:0]
+	if first != nil {
+		group = append(group, nil)
+		copy(group[1:], group)
+		group[0] = first
+	}
+	q.spare = group
+	for _, r := range group {
+		r.state = requestTaken
+	}
+	return group
+}
+
+// leave hands the lead to the first who waits, or to nobody.
+func (q *queue) leave() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) > 0 {
+		next := q.waiting[0]
+		next.state = requestLeads
+		next.wake <- true
+		return
+	}
+	q.led = false
+	q.idle.Broadcast()
+}
+
+// close lets nobody in any more and waits until everyone inside has left.
+func (q *queue) close() (already bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	already = q.closed
+	q.closed = true
+	for q.led {
+		q.idle.Wait()
+	}
+	return already
+}

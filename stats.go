@@ -1,0 +1,43 @@
+package batpak
+
+import "batpak/segment"
+
+// Stats is a snapshot of a store's size and progress.
+type Stats struct {
+	Events   uint64 // committed so far, hidden ones included
+	Visible  uint64 // last sequence that a read may see; 0 for none
+	Durable  uint64 // last sequence known to be on stable storage; in a read-only store, of Open
+	Segments int    // segment files
+	Sealed   int    // those that end in a footer that is in use
+	Bytes    int64  // of all files in the directory
+	Active   int64  // bytes of the active segment that hold frames; 0 in a read-only store
+
+	// Failed is what poisoned the writer, or nil.
+	Failed error
+}
+
+// Stats returns what the store knows of itself. It lists the directory and reads no file. After Close only what was
+// counted in memory is there.
+func (s *Store) Stats() Stats {
+	st := Stats{Events: s.state.Folder.Len(), Durable: s.durable.Load()}
+	if v := s.set.Acquire(); v != nil {
+		st.Visible, st.Sealed = v.Visible(), v.Sealed()
+		v.Release()
+	}
+	if w := s.commit.current.Load(); w != nil && !s.closed.Load() {
+		s.commit.mu.Lock()
+		st.Active, st.Failed = s.commit.writer.End(), s.commit.writer.Err()
+		s.commit.mu.Unlock()
+	}
+	entries, err := s.state.Dir.List()
+	if err != nil {
+		return st // closed: the rest still holds
+	}
+	for _, e := range entries {
+		st.Bytes += e.Size
+		if _, ok := segment.ParseName(e.Name); ok {
+			st.Segments++
+		}
+	}
+	return st
+}

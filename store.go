@@ -1,0 +1,322 @@
+package batpak
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"batpak/coldstart"
+	"batpak/event"
+	"batpak/fault"
+	"batpak/index"
+	"batpak/segment"
+)
+
+// A Store is an open directory of events. All its methods are safe for concurrent use.
+type Store struct {
+	opts  Options
+	state *coldstart.State
+	set   *index.Set
+
+	queue  queue
+	commit committer
+
+	durable atomic.Uint64 // last sequence known to be on stable storage
+	closed  atomic.Bool
+
+	background background
+	closing    sync.Once
+	closeErr   error
+}
+
+// Open opens the store in dir, and makes it where there is none. nil options mean the defaults. A nil error means that
+// everything acknowledged before is there, and that this process is the only writer until Close.
+//
+// Open repairs what a crash leaves; it never needs a flag for that. It refuses damage, and changes nothing then.
+//
+// Errors: *[OptionError]; *vfs.LockedError when somebody else writes; *coldstart.CorruptError,
+// *coldstart.TailMissingError and *coldstart.MetaError for damage, naming file, place and events; segment.ErrFuture
+// for a store of a newer version; *vfs.UnsafePathError for links and special files in place of data; any I/O error.
+func Open(dir string, o *Options) (*Store, error) { return OpenContext(context.Background(), dir, o) }
+
+// OpenContext is [Open]; it gives up when ctx ends, and leaves a store that opens as before.
+func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
+	opts, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	state, err := coldstart.Open(ctx, opts.coldstart(dir))
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	s := &Store{opts: opts, state: state, set: state.Set}
+	s.queue.idle.L = &s.queue.mu
+	s.durable.Store(state.LastSeq)
+	if opts.ReadOnly {
+		return s, nil
+	}
+	s.commit.start(state)
+	s.background.start(s)
+	return s, nil
+}
+
+// coldstart translates the options for the package that opens directories.
+func (o *Options) coldstart(dir string) coldstart.Config {
+	c := coldstart.Config{
+		FS: o.fs, Dir: dir, DirPerm: o.DirPerm, FilePerm: o.FilePerm, ReadOnly: o.ReadOnly,
+		SegmentSize: o.SegmentSize, FillAhead: o.FillAhead, Relaxed: o.Sync != SyncAlways,
+		Now: o.Clock, Random: func(b []byte) { crand.Read(b) }, Hook: o.hook, Logger: o.Logger,
+	}
+	if o.ExpectHead != nil {
+		c.ExpectHead = &coldstart.Head{Seq: o.ExpectHead.Seq, Hash: o.ExpectHead.Hash}
+	}
+	return c
+}
+
+// start continues the log that was opened.
+func (c *committer) start(state *coldstart.State) {
+	var seed [32]byte
+	crand.Read(seed[:])
+	c.random = rand.NewChaCha8(seed)
+	c.seq, c.hlc = state.NextSeq-1, state.LastHLC
+	c.folder, c.streams = state.Folder, newStreams()
+	c.use(state.Writer, state.Active)
+}
+
+// use makes w the segment that is written to.
+func (c *committer) use(w *segment.Writer, active *index.Active) {
+	c.writer, c.active, c.seal = w, active, w.Seal()
+	c.current.Store(w)
+}
+
+// Append commits one event and returns its receipt.
+//
+// When the error is nil the event is committed as [Options.Sync] and Draft.Ack say: by default it is on stable storage
+// and every later read sees it. Goroutines that append at the same time share writes and syncs. ctx bounds the wait,
+// not the commit: an append that is under way when ctx ends may still land, and the error says so.
+//
+// Errors: *[DraftError], *[LimitError] for a draft that cannot be, before anything is queued; *[ConflictError];
+// *[IdempotencyConflictError]; *[CanceledError]; *[WriteError]; [ErrClosed]; [ErrReadOnly].
+func (s *Store) Append(ctx context.Context, d Draft) (Receipt, error) {
+	if err := s.writable(ctx); err != nil {
+		return Receipt{}, err
+	}
+	r := newRequest()
+	if err := s.encodeOne(r, &d); err != nil {
+		r.free()
+		return Receipt{}, err
+	}
+	abandoned, err := s.submit(ctx, r)
+	if abandoned {
+		return Receipt{}, err // a leader still works on r
+	}
+	defer r.free()
+	if err != nil {
+		return Receipt{}, err
+	}
+	return r.receipts[0], nil
+}
+
+// AppendBatch commits all drafts or none, and returns their receipts in order. It is one write and, by default, one
+// sync. Drafts see the batch's earlier ones: their Expect counts them, and CausedByDraft can name them.
+//
+// Errors: as [Store.Append], wrapped in a *[BatchError] where one draft is to blame; *[PartialReplayError].
+func (s *Store) AppendBatch(ctx context.Context, drafts []Draft) ([]Receipt, error) {
+	if err := s.writable(ctx); err != nil {
+		return nil, err
+	}
+	r := newRequest()
+	if err := s.encodeBatch(r, drafts); err != nil {
+		r.free()
+		return nil, err
+	}
+	abandoned, err := s.submit(ctx, r)
+	if abandoned {
+		return nil, err
+	}
+	defer r.free()
+	if err != nil {
+		return nil, err
+	}
+	return append([]Receipt(nil), r.receipts...), nil
+}
+
+// writable refuses appends that need not be tried.
+func (s *Store) writable(ctx context.Context) error {
+	switch {
+	case s.closed.Load():
+		return ErrClosed
+	case s.opts.ReadOnly:
+		return ErrReadOnly
+	case ctx.Err() != nil:
+		return &CanceledError{Err: context.Cause(ctx)}
+	}
+	return nil
+}
+
+// submit brings r to its outcome. When it was abandoned a leader still holds r.
+func (s *Store) submit(ctx context.Context, r *request) (abandoned bool, err error) {
+	lead, err := s.queue.enter(r)
+	if err != nil {
+		return false, err
+	}
+	if lead {
+		s.lead(r)
+		return false, r.err
+	}
+	return s.wait(ctx, r)
+}
+
+// Flush makes everything appended so far durable, whatever the mode. In SyncAlways there is nothing left to do.
+//
+// Errors: *[WriteError]; [ErrClosed]; [ErrReadOnly]; *[CanceledError].
+func (s *Store) Flush(ctx context.Context) error {
+	if err := s.writable(ctx); err != nil {
+		return err
+	}
+	s.commit.mu.Lock()
+	defer s.commit.mu.Unlock()
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	if err := s.commit.writer.Err(); err != nil {
+		return &WriteError{MayLand: true, Err: err}
+	}
+	if s.commit.writer.Durable() == s.commit.writer.End() {
+		return nil
+	}
+	return s.syncWritten()
+}
+
+// OpenReport says how Open got here. It does not change afterwards.
+func (s *Store) OpenReport() coldstart.Report { return s.state.Report }
+
+// ID returns the store's identity, which every receipt carries.
+func (s *Store) ID() [16]byte { return s.state.StoreID }
+
+// Close makes everything durable, in every mode, and releases the directory. Appends that are under way get their
+// outcome, later ones [ErrClosed]; reads that are under way end with [ErrClosed] at their next step. Closing twice
+// is the same as closing once.
+//
+// Errors: the failure that poisoned the writer, if one did; any I/O error.
+func (s *Store) Close() error {
+	s.closing.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Store) close() error {
+	s.queue.close()
+	s.closed.Store(true)
+	var errs []error
+	if !s.opts.ReadOnly {
+		s.background.stop()
+		s.commit.mu.Lock()
+		errs = append(errs, s.finish())
+		s.commit.mu.Unlock()
+	}
+	errs = append(errs, s.state.Close())
+	return errors.Join(errs...)
+}
+
+// finish brings the log to a clean end: synced, cut behind the last event, named by the anchor.
+func (s *Store) finish() error {
+	c := &s.commit
+	if err := c.writer.Err(); err != nil {
+		return &WriteError{MayLand: true, Err: err}
+	}
+	if c.writer.Durable() != c.writer.End() {
+		if err := s.syncWritten(); err != nil {
+			return err
+		}
+	}
+	if err := c.writer.Trim(); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	if err := s.state.WriteAnchor(s.end(), true); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return s.opts.hook.Hit(fault.Site{Point: fault.StoreClosed, Segment: c.writer.Header().Segment, Seq: c.seq})
+}
+
+// end returns the end of the log. The caller holds the committer; everything is durable.
+func (s *Store) end() coldstart.End {
+	c := &s.commit
+	c.folder.Fold()
+	return coldstart.End{Pos: s.position(), Seq: c.seq, HLC: c.hlc}
+}
+
+// Head returns the last event of a stream: of the entity's main branch for lane 0.
+//
+// Errors: [ErrNotFound] when it has none; [ErrClosed]; *segment.FrameError and *segment.FooterError for damage.
+func (s *Store) Head(ctx context.Context, entity string, lane uint32) (Head, error) {
+	v, err := s.view(ctx)
+	if err != nil {
+		return Head{}, err
+	}
+	defer v.Release()
+	h, ok, err := v.Head(entity, lane)
+	if err != nil {
+		return Head{}, fmt.Errorf("head of %q lane %d: %w", entity, lane, err)
+	}
+	if !ok {
+		return Head{}, fmt.Errorf("%w: stream %q lane %d is empty", ErrNotFound, entity, lane)
+	}
+	return Head{Seq: h.Seq, ID: h.ID, Clock: h.Clock, Lane: lane, Hash: h.Hash}, nil
+}
+
+// Event returns the event with the given ID. Its bytes belong to the caller.
+//
+// Errors: [ErrNotFound]; [ErrClosed]; *segment.FrameError and *segment.FooterError for damage.
+func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
+	v, err := s.view(ctx)
+	if err != nil {
+		return event.Event{}, err
+	}
+	defer v.Release()
+	ev, ok, err := v.EventByID(id)
+	if err != nil {
+		return event.Event{}, fmt.Errorf("event %v: %w", id, err)
+	}
+	if !ok {
+		return event.Event{}, fmt.Errorf("%w: ID %v", ErrNotFound, id)
+	}
+	return ev, nil
+}
+
+// EventAt returns the event with the given sequence. Its bytes belong to the caller.
+//
+// Errors: as [Store.Event].
+func (s *Store) EventAt(ctx context.Context, seq uint64) (event.Event, error) {
+	v, err := s.view(ctx)
+	if err != nil {
+		return event.Event{}, err
+	}
+	defer v.Release()
+	ev, ok, err := v.EventBySeq(seq)
+	if err != nil {
+		return event.Event{}, fmt.Errorf("event at sequence %d: %w", seq, err)
+	}
+	if !ok {
+		return event.Event{}, fmt.Errorf("%w: sequence %d", ErrNotFound, seq)
+	}
+	return ev, nil
+}
+
+// view returns what a read that begins now may see; the caller releases it.
+func (s *Store) view(ctx context.Context) (*index.View, error) {
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &CanceledError{Err: context.Cause(ctx)}
+	}
+	v := s.set.Acquire()
+	if v == nil {
+		return nil, ErrClosed
+	}
+	return v, nil
+}
