@@ -58,7 +58,8 @@ func (b *background) stop() {
 
 // kick wakes whoever fills and folds, if there is enough to do.
 func (s *Store) kick() {
-	if !s.commit.current.Load().NeedsFill() && s.commit.folder.Pending() < foldAt {
+	w := s.commit.current.Load()
+	if !w.NeedsFill() && !w.NeedsSpare() && s.commit.folder.Pending() < foldAt {
 		return
 	}
 	select {
@@ -75,9 +76,15 @@ func (s *Store) prepare() {
 			return
 		case <-s.background.nudge:
 		}
-		if w := s.commit.current.Load(); w.NeedsFill() {
+		w := s.commit.current.Load()
+		if w.NeedsFill() {
 			if err := w.Fill(); err != nil {
 				s.opts.Logger.Warn("fill ahead", "err", err)
+			}
+		}
+		if w.NeedsSpare() {
+			if err := s.state.PrepareNext(w.Header().Segment); err != nil {
+				s.opts.Logger.Warn("prepare the next segment", "err", err)
 			}
 		}
 		s.commit.folder.Fold()

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"batpak/coldstart"
 	"batpak/event"
@@ -46,6 +47,7 @@ type committer struct {
 	hashes  []event.Hash
 	keys    map[[16]byte]stagedKey
 	durable bool // somebody asked for a sync
+	wall    time.Time
 
 	linker event.Linker
 	digest segment.BatchDigest
@@ -151,7 +153,7 @@ func fail(group []*request, err error) {
 // commitGroup makes a group durable, as far as it asks for it, then visible (I1, I3). After the sync nothing can fail.
 func (s *Store) commitGroup(group []*request) {
 	c := &s.commit
-	c.begin(s.opts.Sync == SyncAlways)
+	c.begin(s.opts.Sync == SyncAlways, s.opts.Clock())
 	seq, hlc := c.seq, c.hlc
 	for _, r := range group {
 		r.err = s.stage(r)
@@ -166,10 +168,10 @@ func (s *Store) commitGroup(group []*request) {
 	s.publish()
 }
 
-// begin empties the group buffer. sync says that the store's mode asks for a sync.
-func (c *committer) begin(sync bool) {
+// begin empties the group buffer. sync says that the store's mode asks for a sync; wall is the time of the group.
+func (c *committer) begin(sync bool, wall time.Time) {
 	c.buf, c.staged, c.hashes = c.buf[:0], c.staged[:0], c.hashes[:0]
-	c.base, c.durable = c.writer.End(), sync
+	c.base, c.durable, c.wall = c.writer.End(), sync, wall
 	clear(c.keys)
 	c.streams.settle()
 }

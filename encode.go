@@ -78,6 +78,7 @@ func (r *request) free() {
 		r.buf = nil
 	}
 	clear(r.items) // drop the strings
+	clear(r.receipts)
 	requestPool.Put(r)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"batpak"
@@ -33,7 +34,7 @@ type told struct {
 }
 
 // never is a length that no trace reaches.
-const never = 1 << 60
+const never = math.MaxInt32
 
 // tell returns what the receipts of one append promise.
 func tell(drafts []batpak.Draft, receipts []batpak.Receipt) []told {

@@ -67,7 +67,7 @@ func (s *Store) stageItem(r *request, i int) error {
 		return &ConflictError{Coordinate: it.at, Lane: it.lane, Want: it.expect, Have: head.clock, ReadAfter: head.seq}
 	}
 	c.seq++
-	c.hlc = c.hlc.Next(s.opts.Clock())
+	c.hlc = c.hlc.Next(c.wall)
 	id := event.NewID(c.hlc, c.random.Uint64())
 
 	from := len(c.buf)

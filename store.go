@@ -134,6 +134,7 @@ func (s *Store) AppendBatch(ctx context.Context, drafts []Draft) ([]Receipt, err
 		r.free()
 		return nil, err
 	}
+	r.receipts = make([]Receipt, 0, len(drafts)) // goes to the caller
 	abandoned, err := s.submit(ctx, r)
 	if abandoned {
 		return nil, err
@@ -142,7 +143,9 @@ func (s *Store) AppendBatch(ctx context.Context, drafts []Draft) ([]Receipt, err
 	if err != nil {
 		return nil, err
 	}
-	return append([]Receipt(nil), r.receipts...), nil
+	receipts := r.receipts
+	r.receipts = nil
+	return receipts, nil
 }
 
 // writable refuses appends that need not be tried.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -30,8 +31,8 @@ func (l *link) events() uint64 { return l.next.TreeSize - l.header.TreeSize }
 
 // A chain is the log as its headers tell it: each segment names the one before.
 type chain struct {
-	links  []link // ascending; every one but the last has next set
-	broken []link // newest files, behind links, whose headers do not decode; ascending
+	links  []*link // ascending; every one but the last has next set
+	broken []*link // files that no header names and whose own does not decode; next is set when a newer segment is there
 }
 
 // newest returns the segment that the log ends in, or nil.
@@ -39,18 +40,18 @@ func (c *chain) newest() *link {
 	if len(c.links) == 0 {
 		return nil
 	}
-	return &c.links[len(c.links)-1]
+	return c.links[len(c.links)-1]
 }
 
 // older returns all segments but the newest.
-func (c *chain) older() []link { return c.links[:max(0, len(c.links)-1)] }
+func (c *chain) older() []*link { return c.links[:max(0, len(c.links)-1)] }
 
 // readChain reads every segment's header and joins them. It reads nothing else.
 //
 // Errors: *[FutureError]; *[CorruptError] for a header that is missing, foreign, or does not continue the one before;
 // I/O errors.
 func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, files []segmentFile) (*chain, error) {
-	links := make([]link, len(files))
+	links := make([]*link, len(files))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range files {
@@ -58,7 +59,7 @@ func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, files []segment
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			links[i].segmentFile = files[i]
+			links[i] = &link{segmentFile: files[i]}
 			return links[i].read(dir, store)
 		})
 	}
@@ -66,11 +67,23 @@ func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, files []segment
 		return nil, err
 	}
 	c := &chain{links: links}
-	for len(c.links) > 0 && c.newest().broken != nil {
-		c.links = c.links[:len(c.links)-1]
-	}
-	c.broken = links[len(c.links):]
+	c.setAside(len(links), 0)
 	return c, c.join()
+}
+
+// setAside takes the files below links[i] out whose headers do not decode, as long as their numbers are above
+// previous: nobody names them. It returns where links[i] then stands.
+func (c *chain) setAside(i int, previous uint64) int {
+	for i > 0 && c.links[i-1].broken != nil && c.links[i-1].id > previous {
+		l := c.links[i-1]
+		if i < len(c.links) {
+			l.next = &c.links[i].header
+		}
+		c.broken = append(c.broken, l)
+		i--
+		c.links = slices.Delete(c.links, i, i+1)
+	}
+	return i
 }
 
 // read reads and decodes the header.
@@ -103,11 +116,8 @@ func (l *link) read(dir vfs.Dir, store [16]byte) error {
 
 // join follows the chain from the newest segment to the first one.
 func (c *chain) join() error {
-	if len(c.links) == 0 {
-		return nil
-	}
 	for i := len(c.links) - 1; i >= 0; i-- {
-		l := &c.links[i]
+		l := c.links[i]
 		if l.broken != nil {
 			v := judge(facts{subject: older, header: broken})
 			return corrupt(l.id, 0, c.firstSeqBelow(i), l.next.LastSeq, v.label, l.broken)
@@ -115,6 +125,7 @@ func (c *chain) join() error {
 		if reason := rangeHolds(&l.header); reason != "" {
 			return corrupt(l.id, 0, l.header.FirstSeq, 0, reason, nil)
 		}
+		i = c.setAside(i, l.header.Previous)
 		if l.header.Previous == 0 && i == 0 {
 			return nil
 		}
@@ -131,7 +142,7 @@ func (c *chain) fits(i int) error {
 	h := &c.links[i].header
 	switch {
 	case h.Previous == 0:
-		below := &c.links[i-1]
+		below := c.links[i-1]
 		v := judge(facts{subject: offChain})
 		return corrupt(below.id, 0, below.header.FirstSeq, 0, v.label, nil)
 	case i == 0 || c.links[i-1].id < h.Previous:
@@ -139,14 +150,14 @@ func (c *chain) fits(i int) error {
 		return corrupt(h.Previous, 0, c.firstSeqBelow(i), h.LastSeq, v.label,
 			fmt.Errorf("segment %06d continues %s, which is missing", h.Segment, segment.Name(h.Previous)))
 	case c.links[i-1].id > h.Previous:
-		below := &c.links[i-1]
+		below := c.links[i-1]
 		v := judge(facts{subject: offChain})
 		return corrupt(below.id, 0, below.header.FirstSeq, 0, v.label,
 			fmt.Errorf("segment %06d continues %06d", h.Segment, h.Previous))
 	case c.links[i-1].broken != nil:
 		return nil // join says so, and knows what is lost
 	}
-	if reason := continues(&c.links[i-1], h); reason != "" {
+	if reason := continues(c.links[i-1], h); reason != "" {
 		v := judge(facts{subject: older, link: unlinked})
 		p := &c.links[i-1].header
 		return corrupt(p.Segment, min(h.End, c.links[i-1].size), p.FirstSeq, h.LastSeq, v.label,

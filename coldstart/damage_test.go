@@ -38,6 +38,13 @@ var damages = []damage{
 		report: func(r *Report) bool { return r.Moved == 3 }},
 	{row: "doubtful end", name: "unsynced batch in front of zeroes", make: doing(func(s *testStore) { s.write(s.group(3, true, 16)) },
 		func(d *dirEdit) { d.append(segment.Name(3), make([]byte, 500)) }), report: func(r *Report) bool { return r.Moved == 4 }},
+	{row: "unused segment", name: "rotated, nothing written", make: doing(func(s *testStore) { s.rotate() }, func(d *dirEdit) { d.remove(lockName) })},
+	{row: "unused segment", name: "moved frames, no evidence", make: doing(func(s *testStore) { s.write(s.group(2, true, 16)) }, func(d *dirEdit) {
+		if _, report, err := reopen(d.m, false); err != nil || report.Moved != 3 {
+			panic(fmt.Sprint(report, err))
+		}
+		d.remove(lockName, anchorName)
+	})},
 	{row: "torn end", name: "garbage", make: unclean(func(d *dirEdit) { d.append(segment.Name(3), []byte("garbage")) }),
 		report: func(r *Report) bool { return r.TornBytes == 7 && r.Moved == 0 }},
 	{row: "torn end", name: "frame cut off", make: unacked(func(s *testStore) { s.write(s.group(1, false, 99)) },
@@ -105,6 +112,16 @@ var damages = []damage{
 		m.SetFile(segment.Name(1), nil)
 		m.DeleteFile(lockName)
 		return m, model{}
+	}, report: quarantined},
+	{row: "crash in rotation", name: "a newer segment was made since", make: func(testing.TB) (*vfs.Mem, model) {
+		m := vfs.NewMem()
+		s, _ := threeSegments(fatal{}, m)
+		s.st.highest = 4
+		s.rotate()
+		s.append(1)
+		s.crash()
+		m.SetFile(segment.Name(4), []byte("BATPAKSG"))
+		return m, s.events
 	}, report: quarantined},
 	{row: "rotten header", name: "newest, with frames", err: ErrCorrupt, make: unclean(func(d *dirEdit) {
 		d.remove(lockName, anchorName)

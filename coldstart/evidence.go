@@ -47,14 +47,8 @@ func (o *opener) readEvidence() error {
 
 // verdicts applies the table to the end of the log and to the files behind it.
 func (o *opener) verdicts(v *survey) error {
-	allowed := (&segment.Header{}).Len()
-	if v.tail != nil {
-		size := v.tail.header.TreeSize + v.tail.events
-		allowed += int64(bits.OnesCount64(size)) * event.HashLen
-	}
-	for i := range v.broken {
-		l := &v.broken[i]
-		f, err := o.examineBroken(l, allowed)
+	for _, l := range v.broken {
+		f, err := o.examineBroken(l, headerLen(l, v.tail))
 		if err != nil {
 			return err
 		}
@@ -69,6 +63,19 @@ func (o *opener) verdicts(v *survey) error {
 		}
 	}
 	return o.checkProofs(v.tail)
+}
+
+// headerLen returns how long the header would be that belongs where a broken one is: that of the segment that took its
+// place, or one that continues the log.
+func headerLen(l *link, t *tail) int64 {
+	switch {
+	case l.next != nil:
+		return l.next.Len()
+	case t == nil:
+		return (&segment.Header{}).Len()
+	}
+	size := t.header.TreeSize + t.events
+	return (&segment.Header{Range: make([]event.Hash, bits.OnesCount64(size))}).Len()
 }
 
 // nextSeq returns the sequence behind the end of the log.
@@ -110,8 +117,8 @@ func (o *opener) checkProofs(t *tail) error {
 
 // find returns the segment with the given number, or nil.
 func (o *opener) find(id uint64) *link {
-	for i := range o.chain.links {
-		if l := &o.chain.links[i]; l.id == id {
+	for _, l := range o.chain.links {
+		if l.id == id {
 			return l
 		}
 	}

@@ -207,54 +207,88 @@ func TestFilesMixed(t *testing.T) {
 
 // TestFailingCalls fails each call of an open, once, and opens again without the failure.
 func TestFailingCalls(t *testing.T) {
-	make := func() (*vfs.Mem, model) {
-		return doing(func(s *testStore) { s.write(s.group(2, false, 16)); s.rotate(); s.write(s.group(2, true, 16)) },
-			func(d *dirEdit) {
-				d.set("anchor.tmp", nil)
-				d.append(segment.Name(4), []byte("torn"))
-				d.cut(segment.Name(1), 3)
-			})(t)
-	}
-	for _, readOnly := range []bool{false, true} {
-		m, want := make()
-		count := vfs.Inject(m, nil)
-		cfg := testConfig(count)
-		cfg.ReadOnly = readOnly
-		st, err := Open(context.Background(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		calls := count.Count()
-		st.Close()
-		refused := 0
-		for _, errno := range []error{syscall.EIO, syscall.ENOSPC, syscall.EMFILE} {
+	crashed := doing(func(s *testStore) { s.write(s.group(2, false, 16)); s.rotate(); s.write(s.group(2, true, 16)) },
+		func(d *dirEdit) {
+			d.set("anchor.tmp", nil)
+			d.append(segment.Name(4), []byte("torn"))
+			d.cut(segment.Name(1), 3)
+		})
+	fresh := func(testing.TB) (*vfs.Mem, model) { return vfs.NewMem(), model{} }
+	rotated := doing(func(s *testStore) { s.rotate() }, func(d *dirEdit) { d.remove(lockName); d.set(segment.Name(5), nil) })
+	for _, tt := range []struct {
+		name     string
+		readOnly bool
+		make     func(testing.TB) (*vfs.Mem, model)
+	}{
+		{"crashed", false, crashed}, {"crashed, read-only", true, crashed}, {"fresh", false, fresh}, {"rotated", false, rotated},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m, _ := tt.make(t)
+			counter := vfs.Inject(m, nil)
+			absent, err := openFailing(counter, tt.readOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls, refused := counter.Count(), 0
 			for n := 1; n <= calls; n++ {
-				m, _ := make()
-				faulty := vfs.Inject(m, vfs.FailAt(n, vfs.Decision{Err: errno, Half: true}))
-				cfg := testConfig(faulty)
-				cfg.ReadOnly = readOnly
-				st, err := Open(context.Background(), cfg)
-				if err == nil {
-					err = st.Close()
-				} else {
-					refused++
-					if !errors.Is(err, errno) {
+				for _, errno := range []error{syscall.EIO, syscall.ENOSPC} {
+					m, want := tt.make(t)
+					m.SetMode(vfs.Ext4Rewrite)
+					faulty := vfs.Inject(m, vfs.FailAt(n, vfs.Decision{Err: errno, Half: true}))
+					leaked, err := openFailing(faulty, tt.readOnly)
+					if leaked > absent+1 || leaked < 0 {
+						t.Errorf("call %d fails with %v: %d files stay open (%v)", n, errno, leaked, err)
+					}
+					if err != nil {
+						refused++
+					}
+					if err != nil && !errors.Is(err, errno) {
 						t.Errorf("call %d fails with %v: Open = %v", n, errno, err)
 					}
-				}
-				opened := faulty.CountOf(vfs.OpCreate) + faulty.CountOf(vfs.OpOpenRead) + faulty.CountOf(vfs.OpOpenWrite) +
-					faulty.CountOf(vfs.OpMap) + faulty.CountOf(vfs.OpLock) + faulty.CountOf(vfs.OpOpenDir)
-				if closed := faulty.CountOf(vfs.OpClose); closed > opened || closed < opened-1 {
-					t.Errorf("call %d fails with %v: %d opened, %d closed (%v)", n, errno, opened, closed, err)
-				}
-				got, _, err := reopen(m, false)
-				if err != nil || !maps.Equal(got, want) {
-					t.Fatalf("after call %d failed with %v: %d events, want %d, %v", n, errno, len(got), len(want), err)
+					if why := goOn(m, want); why != "" {
+						t.Fatalf("after call %d failed with %v: %s", n, errno, why)
+					}
 				}
 			}
-		}
-		t.Logf("read-only %v: %d calls, %d refusals", readOnly, calls, refused)
+			t.Logf("%d calls, %d refusals", calls, refused)
+		})
 	}
+}
+
+// openFailing opens and closes a store. It returns how many more calls open something than close it: the one that
+// failed, and those that find nothing to open.
+func openFailing(faulty *vfs.Faulty, readOnly bool) (leaked int, err error) {
+	cfg := testConfig(faulty)
+	cfg.ReadOnly = readOnly
+	st, err := Open(context.Background(), cfg)
+	if err == nil {
+		err = st.Close()
+	}
+	for _, kind := range []vfs.OpKind{vfs.OpCreate, vfs.OpOpenRead, vfs.OpOpenWrite, vfs.OpMap, vfs.OpLock, vfs.OpOpenDir} {
+		leaked += faulty.CountOf(kind)
+	}
+	return leaked - faulty.CountOf(vfs.OpClose), err
+}
+
+// goOn opens a store again after a failure, without a reboot: what was cached is still seen, and may not be on the disk.
+// Then it appends, and pulls the plug.
+func goOn(m *vfs.Mem, want model) string {
+	st, err := Open(context.Background(), testConfig(m))
+	if err != nil {
+		return fmt.Sprintf("Open = %v", err)
+	}
+	s := adopt(fatal{}, st, testConfig(m))
+	if !maps.Equal(s.events, want) {
+		return fmt.Sprintf("%d events, want %d\n%v", len(s.events), len(want), st.Report)
+	}
+	s.append(1)
+	for state := range m.CrashStates(m.OpCount(), vfs.StateOptions{Workload: "goOn", Seed: 5, MaxTorn: 2, MaxEach: 3}) {
+		if got, _, err := reopen(state.FS(), false); err != nil || !maps.Equal(got, s.durable) {
+			return fmt.Sprintf("%s: %d events, want %d, %v\n%v", state.Name, len(got), len(s.durable), err, st.Report)
+		}
+	}
+	s.crash()
+	return ""
 }
 
 // TestReadBesideWriter opens read-only again and again while a writer appends, rotates and seals.
@@ -312,42 +346,60 @@ func TestReadBesideWriter(t *testing.T) {
 	}
 }
 
-// TestRotateFails fails each call of a rotation: the store goes on without a trace of it, or is poisoned; in both
-// cases nothing that was acknowledged is lost.
+// TestRotateFails fails each call of a rotation, once or for good: the store goes on without a trace of it, or is
+// poisoned; in both cases nothing that was acknowledged is lost, with a reboot or without.
 func TestRotateFails(t *testing.T) {
-	for n := 1; ; n++ {
-		m := vfs.NewMem()
-		start := 0
-		var faulty *vfs.Faulty
-		faulty = vfs.Inject(m, func(c vfs.Call) vfs.Decision {
-			if start > 0 && c.Index == start+n {
-				return vfs.Decision{Err: syscall.EIO}
-			}
-			return vfs.Decision{}
-		})
-		s := openTest(t, testConfig(faulty))
-		s.append(3)
-		start = faulty.Count()
-		u, err := s.st.Rotate(s.end())
-		if err == nil && faulty.Count() < start+n {
-			return
+	for _, forGood := range []bool{false, true} {
+		n := 0
+		for rotateFailing(t, n, forGood) {
+			n++
 		}
-		if s.st.Writer.Err() == nil {
-			s.append(2)
-			if u, err = s.st.Rotate(s.end()); err != nil {
-				t.Fatalf("call %d: second Rotate = %v", n, err)
-			}
-			s.append(1)
+		t.Logf("for good %v: %d calls", forGood, n)
+	}
+}
+
+// rotateFailing fails the call number n of a rotation. It returns false when there are not so many.
+func rotateFailing(t *testing.T, n int, forGood bool) bool {
+	m := vfs.NewMem()
+	m.SetMode(vfs.Ext4Rewrite)
+	first := 0
+	faulty := vfs.Inject(m, func(c vfs.Call) vfs.Decision {
+		if at := c.Index - first; first > 0 && c.Kind != vfs.OpClose && (at == n || forGood && at > n) {
+			return vfs.Decision{Err: syscall.EIO}
+		}
+		return vfs.Decision{}
+	})
+	s := openTest(t, testConfig(faulty))
+	s.append(3)
+	first = faulty.Count() + 1
+	u, err := s.st.Rotate(s.end())
+	last := faulty.Count()
+	if err == nil && last < first+n {
+		return false
+	}
+	if !forGood && s.st.Writer.Err() == nil {
+		if err == nil {
 			s.seal(u)
 		}
-		want := maps.Clone(s.durable)
-		s.st.Close()
-		for state := range m.CrashStates(m.OpCount(), crashOptions) {
-			if got, _, err := reopen(state.FS(), false); err != nil || !maps.Equal(got, want) {
-				t.Fatalf("call %d, %s: %d events, want %d, %v", n, state.Name, len(got), len(want), err)
-			}
+		s.append(2)
+		if u, err = s.st.Rotate(s.end()); err != nil {
+			t.Fatalf("call %d: second Rotate = %v", n, err)
+		}
+		s.append(1)
+		s.seal(u)
+	}
+	first = 0
+	want := maps.Clone(s.durable)
+	s.st.Close()
+	for state := range m.CrashStates(m.OpCount(), crashOptions) {
+		if got, _, err := reopen(state.FS(), false); err != nil || !maps.Equal(got, want) {
+			t.Fatalf("call %d, %s: %d events, want %d, %v", n, state.Name, len(got), len(want), err)
 		}
 	}
+	if why := goOn(m, want); why != "" {
+		t.Fatalf("call %d, without a reboot: %s", n, why)
+	}
+	return true
 }
 
 func TestStateFields(t *testing.T) {

@@ -17,8 +17,7 @@ func (o *opener) checkHead(ctx context.Context, t *tail) error {
 		return nil
 	}
 	mismatch := &HeadMismatchError{Want: *want, LastSeq: o.nextSeq(t) - 1}
-	for i := range o.chain.links {
-		l := &o.chain.links[i]
+	for _, l := range o.chain.links {
 		end, last := int64(wholeFile), o.nextSeq(t)-1
 		if l.next != nil {
 			end, last = l.end(), l.next.LastSeq

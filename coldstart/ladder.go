@@ -204,7 +204,7 @@ func (o *opener) olderRuns() []olderRun {
 	links := o.chain.older()
 	runs := make([]olderRun, len(links))
 	for i := range links {
-		runs[i].link = &links[i]
+		runs[i].link = links[i]
 	}
 	return runs
 }

@@ -23,13 +23,13 @@ type opener struct {
 	since  time.Time // when the current phase began
 
 	meta    meta
+	created bool // by this open
 	listing *listing
 	chain   *chain
 
 	// Evidence of how far the log was durable.
 	anchor     *Anchor // nil when there is none that holds
 	rotten     bool    // the anchor's file has a slot that does not hold
-	generation uint64
 	signal     *Signal // nil when there is no beacon
 	proofs     []proof
 }
@@ -134,6 +134,7 @@ func (o *opener) identify(create bool) error {
 	if err := createMeta(o.dir, &o.meta); err != nil {
 		return err
 	}
+	o.created = true
 	return o.cfg.Hook.Hit(fault.Site{Point: fault.MetaWritten})
 }
 

@@ -93,7 +93,7 @@ func (o *opener) openUnlocked(ctx context.Context) (*State, error) {
 // trim cuts from the survey, in memory, what a reader may not see.
 func (o *opener) trim(ctx context.Context, v *survey) error {
 	t := v.tail
-	if t == nil || t.facts.doubt == proven || o.relaxed() {
+	if t == nil || t.at.offset <= t.durable || o.relaxed() {
 		return nil
 	}
 	// What is not proven to be durable could still vanish (I3).

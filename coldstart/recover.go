@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"batpak/event"
 	"batpak/fault"
@@ -20,13 +21,14 @@ import (
 //	quarantine                 the file was not part of the log; its number is never used again
 //	move what is in doubt      the copy is whole and durable before it gets its name, and its header, by being there,
 //	                           ends the segment before it
-//	new segment                as a rotation; a crash leaves a file to quarantine
+//	renew an unused segment    the copy is whole and durable before it takes the name of what it was copied from
+//	new segment                as a rotation; a crash leaves a file to quarantine, or to renew
 
 // A survey is everything that an open has found out before it changes anything.
 type survey struct {
 	runs   []olderRun
 	tail   *tail // nil when there is no segment
-	broken []link
+	broken []*link
 }
 
 func (v *survey) close() {
@@ -70,6 +72,8 @@ func (o *opener) proceed(ctx context.Context, s *State, t *tail) error {
 	switch t.verdict.do {
 	case actResume:
 		s.Writer, err = segment.Resume(o.dir, t.header, t.at.offset, o.cfg.SegmentSize, o.cfg.FillAhead)
+	case actRenew:
+		err = o.renew(ctx, s, t)
 	case actMove:
 		err = o.move(ctx, s, t)
 	default:
@@ -83,6 +87,12 @@ func (o *opener) proceed(ctx context.Context, s *State, t *tail) error {
 
 // startLog makes the first segment.
 func (o *opener) startLog(s *State) error {
+	if !o.created {
+		// Nothing says that whoever made the identity has seen its sync succeed.
+		if err := createMeta(o.dir, &o.meta); err != nil {
+			return err
+		}
+	}
 	tree := s.Folder.Cut()
 	h := s.header(0, mark{}, &tree, 1)
 	s.NextSeq = h.FirstSeq
@@ -162,39 +172,74 @@ func (o *opener) moveFrames(ctx context.Context, s *State, h *segment.Header, ke
 	return err
 }
 
-// copyFrames writes the frames of t behind kept to a new segment with header h: whole and durable under a
-// temporary name first, then under its own. It returns where the copy ends. Event, batch and fence bodies are copied
+// copyFrames writes the frames of t behind kept to a new segment with header h. It returns where the copy ends. Event, batch and fence bodies are copied
 // byte by byte, so that hashes, IDs and sequences stay; marks and index blocks speak of the old file, and are left out.
 func (o *opener) copyFrames(ctx context.Context, h *segment.Header, kept *replay, t *tail) (int64, error) {
-	name := segment.Name(h.Segment)
+	c := copier{seal: segment.NewSeal(h.Salt), buf: segment.AppendHeader(nil, h)}
+	err := o.place(h.Segment, t.at.seq, func(f vfs.File) error {
+		c.dst = f
+		return c.copy(ctx, segment.NewScanner(kept.file, t.header, kept.at.offset, t.at.offset))
+	})
+	o.report.Moved += c.frames
+	return c.at, err
+}
+
+// renew puts a copy of an unused segment in its place. Of what is there, bytes and name, nothing says that the sync of
+// whoever made it has succeeded; the copy's does.
+func (o *opener) renew(ctx context.Context, s *State, t *tail) error {
+	id := t.link.id
+	s.Set.Replace([]uint64{id}) // closes the file: not every system renames over an open one
+	err := o.place(id, t.at.seq, func(dst vfs.File) error {
+		src, err := o.dir.OpenRead(segment.Name(id))
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.NewOffsetWriter(dst, 0), io.NewSectionReader(src, 0, t.at.offset))
+		return errors.Join(err, src.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("renew segment %06d: %w", id, err)
+	}
+	again, err := newReplay(ctx, o.dir, t.header, t.at.offset, wholeFile)
+	if err != nil {
+		return err
+	}
+	s.Active, s.Folder = again.active, again.folder
+	s.Set.Rotate(s.Active)
+	if again.at != t.at {
+		panic(fmt.Sprintf("coldstart: renewed segment ends at %+v, want %+v", again.at, t.at))
+	}
+	s.Writer, err = segment.Resume(o.dir, t.header, t.at.offset, o.cfg.SegmentSize, o.cfg.FillAhead)
+	return err
+}
+
+// place makes the file of segment id of what write writes: whole and durable under a temporary name first, then under
+// its own.
+func (o *opener) place(id, seq uint64, write func(vfs.File) error) error {
+	name := segment.Name(id)
 	f, err := o.dir.Create(name + tempSuffix)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	c := copier{seal: segment.NewSeal(h.Salt), dst: f, buf: segment.AppendHeader(nil, h)}
-	err = c.copy(ctx, segment.NewScanner(kept.file, t.header, kept.at.offset, t.at.offset))
-	if err == nil {
-		err = o.cfg.Hook.Hit(fault.Site{Point: fault.TailCopied, Segment: h.Segment, Seq: t.at.seq})
+	if err = write(f); err == nil {
+		err = o.cfg.Hook.Hit(fault.Site{Point: fault.TailCopied, Segment: id, Seq: seq})
 	}
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return 0, err
+		return err
 	}
-	if err := o.cfg.Hook.Hit(fault.Site{Point: fault.TailSynced, Segment: h.Segment, Seq: t.at.seq}); err != nil {
-		return 0, err
+	if err := o.cfg.Hook.Hit(fault.Site{Point: fault.TailSynced, Segment: id, Seq: seq}); err != nil {
+		return err
 	}
 	if err := o.dir.Rename(name+tempSuffix, name); err != nil {
-		return 0, err
+		return err
 	}
-	if !planted.On(planted.NoDirSyncAtCreate) {
-		if err := o.dir.Sync(); err != nil {
-			return 0, err
-		}
+	if planted.On(planted.NoDirSyncAtCreate) {
+		return nil
 	}
-	o.report.Moved += c.frames
-	return c.at, nil
+	return o.dir.Sync()
 }
 
 // A copier writes frames to a new place.

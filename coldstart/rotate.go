@@ -75,7 +75,7 @@ func (s *State) rotate(first uint64) (Unsealed, error) {
 
 // create makes the file of the segment with header h, durable under its name, and opens it.
 func (s *State) create(h *segment.Header) (*segment.Writer, *index.Active, error) {
-	w, err := segment.Create(s.Dir, h, s.cfg.SegmentSize, s.cfg.FillAhead)
+	w, err := s.file(h)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -44,6 +44,7 @@ type State struct {
 	highest uint64 // number of a segment; owned by whoever calls Rotate
 	recut   bool   // Folder no longer has all tiles of the active segment; the same owner
 
+	next      spareSlot
 	anchoring sync.Mutex // held while the anchor is written
 	anchor    anchorFile
 	anchored  Anchor // the one written last; zero End when there is none
@@ -90,6 +91,7 @@ func (s *State) writeAnchor(a Anchor) error {
 
 // Close releases everything, syncs nothing, and writes nothing. Views that readers hold stay usable.
 func (s *State) Close() error {
+	s.next.close()
 	var errs []error
 	if s.Set != nil {
 		errs = append(errs, s.Set.Close())

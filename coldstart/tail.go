@@ -101,6 +101,7 @@ func (o *opener) readTail(ctx context.Context, l *link) (*tail, error) {
 // examine finds the facts about the end of t.
 func (o *opener) examine(t *tail) error {
 	t.durable = max(t.header.Len(), int64(t.through))
+	used := int64(t.through) >= t.header.Len() // a writer's marks begin there, recovery's copies have none
 	if err := t.examineRest(); err != nil {
 		return err
 	}
@@ -114,11 +115,15 @@ func (o *opener) examine(t *tail) error {
 		if p.Segment != t.link.id {
 			continue
 		}
+		used = true
 		if t.durable = max(t.durable, p.Offset); p.Offset > t.at.offset && t.facts.proof == below {
 			t.facts.proof = anchored
 		}
 	}
-	if t.at.offset > t.durable {
+	switch {
+	case !used && t.facts.rest == restEnd && !t.half():
+		t.facts.doubt = unused
+	case t.at.offset > t.durable:
 		t.facts.doubt = doubtful
 	}
 	if t.facts.rest == restBytes && o.hasFooter(t) {
@@ -242,10 +247,13 @@ func (o *opener) clean(t *tail) bool {
 		o.anchor.End == segment.Pos{Segment: t.link.id, Offset: t.at.offset}
 }
 
-// examineBroken finds the facts about a newest file whose header does not decode. allowed is how long the header would
+// examineBroken finds the facts about a file outside the chain whose header does not decode. allowed is how long the header would
 // be that belonged there.
 func (o *opener) examineBroken(l *link, allowed int64) (facts, error) {
 	f := facts{subject: newest, header: broken}
+	if l.next != nil {
+		f.subject = offChain
+	}
 	file, err := o.dir.OpenRead(segment.Name(l.id))
 	if err != nil {
 		return f, fmt.Errorf("open segment %06d: %w", l.id, err)

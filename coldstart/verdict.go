@@ -83,12 +83,13 @@ const (
 	batchFacts
 )
 
-// doubtFact is whether frames end in (D, o]: they may be in the page cache only.
+// doubtFact is what may be in the page cache only.
 type doubtFact uint8
 
 const (
-	proven doubtFact = iota
-	doubtful
+	proven   doubtFact = iota // nothing
+	doubtful                  // frames that end in (D, o]
+	unused                    // all of the file: it holds what it was made with, and nothing says that making it succeeded
 	doubtFacts
 )
 
@@ -120,6 +121,7 @@ const (
 	actNothing     action = iota
 	actResume             // go on writing at o
 	actMove               // close the segment at the last proven frame, move what is behind it up to o to a new file
+	actRenew              // put a copy in a new file in its place, then go on writing at o
 	actQuarantine         // rename the file, never use its number again
 	actUseFooter          // serve the segment by its footer
 	actRebuild            // serve the segment by its frames, write the footer again
@@ -166,6 +168,7 @@ var verdicts = []verdict{
 	{"clean end", theNewest.with(of(restEnd), of(below), of(whole), of(proven)), actResume},
 	{"preallocated", theNewest.with(of(restZeroes), of(below), of(whole), of(proven)), actResume},
 	{"doubtful end", theNewest.with(of(restEnd, restZeroes), of(below), of(whole), of(doubtful)), actMove},
+	{"unused segment", theNewest.with(of(restEnd), of(below), of(whole), of(unused)), actRenew},
 	{"torn end", theNewest.with(of(restBytes), of(below), of(whole), 0), actMove},
 	{"hole in the last group", theNewest.with(of(restFrames), of(below), of(whole), 0), actMove},
 	{"half batch", theNewest.with(0, of(below), of(half), 0), actMove},
@@ -175,10 +178,10 @@ var verdicts = []verdict{
 	{"tail missing", theNewest.with(of(restEnd, restZeroes), of(anchored), of(whole), 0), actTailMissing},
 	{"sealed without a successor", conditions{subject: of(newest), header: of(sound), link: of(linked), footer: of(sealed)}, actTailMissing},
 
-	// The newest segment as a file.
-	{"crash in rotation", conditions{subject: of(newest), header: of(broken), rest: of(restEnd, restZeroes), proof: of(below)}, actQuarantine},
-	{"rotten header", conditions{subject: of(newest), header: of(broken), rest: of(restBytes, restFrames)}, actCorrupt},
-	{"rotten header of a segment in use", conditions{subject: of(newest), header: of(broken), rest: of(restEnd, restZeroes), proof: of(anchored, marked)}, actCorrupt},
+	// The newest segment as a file, and one behind which a newer one was made.
+	{"crash in rotation", conditions{subject: of(newest, offChain), header: of(broken), rest: of(restEnd, restZeroes), proof: of(below)}, actQuarantine},
+	{"rotten header", conditions{subject: of(newest, offChain), header: of(broken), rest: of(restBytes, restFrames)}, actCorrupt},
+	{"rotten header of a segment in use", conditions{subject: of(newest, offChain), header: of(broken), rest: of(restEnd, restZeroes), proof: of(anchored, marked)}, actCorrupt},
 	{"predecessor does not fit", conditions{subject: of(newest), header: of(sound), link: of(unlinked)}, actCorrupt},
 
 	// Older segments.
@@ -186,9 +189,9 @@ var verdicts = []verdict{
 	{"footer missing, frames good", anOlder.footers(of(restEnd), of(unsealed)), actRebuild},
 	{"damage in an older segment", anOlder.footers(of(restZeroes, restBytes, restFrames), of(unsealed)), actCorrupt},
 	{"rotten header of an older segment", conditions{subject: of(older), header: of(broken)}, actCorrupt},
-	{"foreign segment", conditions{subject: of(newest, older), header: of(foreign)}, actCorrupt},
+	{"foreign segment", conditions{subject: of(newest, older, offChain), header: of(foreign)}, actCorrupt},
 	{"break between segments", conditions{subject: of(older), header: of(sound), link: of(unlinked)}, actCorrupt},
-	{"segment outside the chain", conditions{subject: of(offChain)}, actCorrupt},
+	{"segment outside the chain", conditions{subject: of(offChain), header: of(sound)}, actCorrupt},
 
 	// Other names.
 	{"left-over of a replacement", conditions{subject: of(leftover)}, actRemove},
@@ -203,6 +206,8 @@ var impossible = []struct {
 	{"a mark lies before its frame: D > o takes a frame behind o",
 		conditions{subject: of(newest), header: of(sound), link: of(linked), footer: of(unsealed),
 			rest: of(restEnd, restZeroes, restBytes), proof: of(marked), batch: of(whole)}},
+	{"a segment with zeroes behind its frames has been used",
+		theNewest.with(of(restZeroes), of(below), of(whole), of(unused))},
 }
 
 // judge returns the row that f fits. It panics where the table has none or two: a bug, which a test excludes.

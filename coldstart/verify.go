@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"batpak/event"
@@ -91,7 +92,7 @@ func (v *verifier) run(ctx context.Context) error {
 		if err := v.segment(ctx, i); err != nil {
 			return err
 		}
-		l := &v.chain.links[i]
+		l := v.chain.links[i]
 		v.result.Segments++
 		if v.progress != nil {
 			v.progress(Progress{Rung: RungFrames, Done: i + 1, Total: len(v.chain.links), Seq: v.result.LastSeq})
@@ -233,9 +234,9 @@ func (v *verifier) listAll() error {
 
 // readLinks reads every header. The newest files whose headers do not decode are set aside for the verdict.
 func (v *verifier) readLinks() error {
-	var links []link
+	var links []*link
 	for _, file := range v.listing.segments {
-		l := link{segmentFile: file}
+		l := &link{segmentFile: file}
 		if err := l.read(v.dir, v.meta.Store); err != nil {
 			if err := v.found(err); err != nil {
 				return err
@@ -244,40 +245,39 @@ func (v *verifier) readLinks() error {
 		}
 		links = append(links, l)
 	}
-	all := links
-	for len(links) > 0 && links[len(links)-1].broken != nil {
-		links = links[:len(links)-1]
-	}
-	v.chain = &chain{links: links, broken: all[len(links):]}
+	v.chain = &chain{links: links}
+	v.chain.setAside(len(links), 0)
 	return nil
 }
 
-// joinLinks tells each segment what the next header says of it, and finds every place where two do not fit.
+// joinLinks tells each segment what the next header says of it, and finds every place where two do not fit. It goes
+// from the newest to the first, as an open does.
 func (v *verifier) joinLinks() {
-	links := v.chain.links
-	for i := range links {
-		l := &links[i]
+	var found []Finding
+	for i := len(v.chain.links) - 1; i >= 0; i-- {
+		l := v.chain.links[i]
 		if l.broken != nil {
 			row := judge(facts{subject: older, header: broken})
-			v.add(Finding{
+			found = append(found, Finding{
 				File: segment.Name(l.id), Segment: l.id, FirstSeq: v.chain.firstSeqBelow(i), Reason: row.label, Err: l.broken,
 			})
 			continue
 		}
 		if reason := rangeHolds(&l.header); reason != "" {
-			v.add(Finding{File: segment.Name(l.id), Segment: l.id, FirstSeq: l.header.FirstSeq, Reason: reason})
+			found = append(found, Finding{File: segment.Name(l.id), Segment: l.id, FirstSeq: l.header.FirstSeq, Reason: reason})
 		}
+		i = v.chain.setAside(i, l.header.Previous)
 		if l.header.Previous == 0 && i == 0 {
-			continue
+			break
 		}
-		if err := v.chain.fits(i); err != nil {
-			_ = v.found(err) // always a finding
-			continue
-		}
-		if links[i-1].broken == nil {
-			links[i-1].next = &l.header
+		if f, ok := findingOf(v.chain.fits(i)); ok {
+			found = append(found, f)
+		} else if v.chain.links[i-1].broken == nil {
+			v.chain.links[i-1].next = &l.header
 		}
 	}
+	slices.Reverse(found)
+	v.result.Findings = append(v.result.Findings, found...)
 }
 
 // lose forgets all streams: an event was lost that may have been the last of any.
@@ -285,9 +285,12 @@ func (v *verifier) lose() { v.heads, v.known = nil, false }
 
 // judgeBroken gives the newest files whose headers do not decode their verdict.
 func (v *verifier) judgeBroken() error {
-	allowed := (&segment.Header{}).Len() + int64(bits.OnesCount64(v.tree.Size()))*event.HashLen
-	for i := range v.chain.broken {
-		l := &v.chain.broken[i]
+	end := (&segment.Header{}).Len() + int64(bits.OnesCount64(v.tree.Size()))*event.HashLen
+	for _, l := range v.chain.broken {
+		allowed := end
+		if l.next != nil {
+			allowed = l.next.Len()
+		}
 		f, err := v.examineBroken(l, allowed)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ type segmentCheck struct {
 
 // segment verifies segment i of the chain.
 func (v *verifier) segment(ctx context.Context, i int) error {
-	l := &v.chain.links[i]
+	l := v.chain.links[i]
 	if l.broken != nil {
 		v.lose()
 		return nil
@@ -221,7 +221,6 @@ func (c *segmentCheck) endNewest(ctx context.Context, i int) error {
 			c.broken = true
 			return c.v.found(refusal)
 		}
-		c.link = &c.v.chain.links[i]
 		return c.endOlder()
 	}
 }
@@ -248,13 +247,13 @@ func (v *verifier) followed(i int) (bool, error) {
 		return false, v.found(err)
 	}
 	for _, file := range l.segments {
-		next := link{segmentFile: file}
+		next := &link{segmentFile: file}
 		if file.id <= v.chain.links[i].id || next.read(v.dir, v.meta.Store) != nil || next.broken != nil {
 			continue
 		}
 		if next.header.Previous == v.chain.links[i].id && rangeHolds(&next.header) == "" {
 			v.chain.links = append(v.chain.links, next)
-			v.chain.links[i].next = &v.chain.links[i+1].header
+			v.chain.links[i].next = &next.header
 			return true, nil
 		}
 	}

@@ -22,7 +22,7 @@ func TestHookTakesNoRoom(t *testing.T) {
 		hook fault.Hook
 		b    uint64
 	}
-	if got, want := unsafe.Sizeof(with{}), unsafe.Sizeof(without{}); got != want {
+	if got, want := unsafe.Sizeof(with{a: 1, hook: fault.Hook{}, b: 2}), unsafe.Sizeof(without{a: 1, b: 2}); got != want {
 		t.Errorf("Sizeof(struct with Hook) = %d, want %d", got, want)
 	}
 }

@@ -37,6 +37,7 @@ type Cursor struct {
 	row         uint32 // of the next event
 	first, last place  // of the rows to read
 	seq         uint64 // of the event before
+	frame       segment.Frame
 
 	raw   event.Raw
 	found bool
@@ -241,41 +242,37 @@ func (c *Cursor) decode(body []byte, off int64) error {
 // number of events and the places of the first and the last tell whether the frames are those that it means.
 func (c *Cursor) stepScan() error {
 	for c.row < c.plan.hi {
-		frame, err := c.nextFrame()
-		if err != nil {
+		if err := c.nextFrame(); err != nil {
 			return err
 		}
-		c.pos = frame.End()
-		if frame.Type != segment.TypeEvent {
+		f := &c.frame
+		c.pos = f.End()
+		if f.Type != segment.TypeEvent {
 			continue
 		}
-		if c.plain {
-			err = c.decode(frame.Body, frame.Offset)
-		} else {
-			err = c.frames.decode(&c.raw, frame.Body, frame.Offset)
+		body := f.Body
+		if c.plain && !c.borrow {
+			body = bytes.Clone(body)
 		}
-		if err != nil {
-			return err
+		if err := c.raw.Decode(body); err != nil {
+			return c.frames.malformed(f.Offset, err)
 		}
-		if !c.inOrder(frame.Offset) {
-			return c.frames.flaw(frame.Offset, "sequence is not the index's")
+		if !c.inOrder(f.Offset) {
+			return c.frames.flaw(f.Offset, "sequence is not the index's")
 		}
 		c.row, c.seq = c.row+1, c.raw.Seq
-		if c.plain {
-			if c.q.System || !c.raw.Kind.Reserved() {
-				c.found = true
+		switch {
+		case c.plain && !c.q.System && c.raw.Kind.Reserved():
+		case c.plain:
+			c.found = true
+			return nil
+		case c.q.matches(&c.raw) && (c.q.Hidden == nil || !c.q.Hidden(c.raw.Seq)):
+			c.found = true
+			if c.borrow {
 				return nil
 			}
-			continue
+			return c.decode(body, f.Offset)
 		}
-		if !c.q.matches(&c.raw) || c.q.Hidden != nil && c.q.Hidden(c.raw.Seq) {
-			continue
-		}
-		c.found = true
-		if !c.borrow {
-			return c.decode(frame.Body, frame.Offset)
-		}
-		return nil
 	}
 	c.open = false
 	return nil
@@ -295,42 +292,40 @@ func (c *Cursor) inOrder(off int64) bool {
 }
 
 // nextFrame decodes the frame at pos.
-func (c *Cursor) nextFrame() (segment.Frame, error) {
+func (c *Cursor) nextFrame() (err error) {
 	w := &c.win
-	at := c.pos - w.base
-	if at < 0 || at >= int64(len(w.buf)) {
-		return c.refill()
+	if at := c.pos - w.base; at >= 0 && at < int64(len(w.buf)) {
+		c.frame, err = c.frames.seal.DecodeFrame(w.buf[at:], c.frames.segment, c.pos)
+		if err == nil || !errors.Is(err, segment.ErrTorn) {
+			return err
+		}
 	}
-	frame, err := c.frames.seal.DecodeFrame(w.buf[at:], c.frames.segment, c.pos)
-	if err != nil && errors.Is(err, segment.ErrTorn) {
-		return c.refill() // cut off by the end of the block, most likely
-	}
-	return frame, err
+	return c.refill() // the frame crosses the end of the block, most likely
 }
 
 // refill reads the block that begins with the frame at pos, and decodes that. Blocks grow from one page to
 // windowMost, so that a short read stays short.
-func (c *Cursor) refill() (segment.Frame, error) {
+func (c *Cursor) refill() error {
 	f, w := &c.frames, &c.win
 	left := f.end - c.pos
 	if left <= 0 {
-		return segment.Frame{}, f.flaw(c.pos, "fewer events than the index's")
+		return f.flaw(c.pos, "fewer events than the index's")
 	}
 	if err := w.load(f, c.pos, int(min(int64(w.size), left))); err != nil {
-		return segment.Frame{}, err
+		return err
 	}
 	w.size = min(4*w.size, windowMost)
 	n, err := f.seal.FrameLen(w.buf, f.segment, c.pos)
 	switch {
 	case err != nil:
-		return segment.Frame{}, located(err)
+		return located(err)
 	case n > left:
-		return segment.Frame{}, f.flaw(c.pos, "frame behind the end")
+		return f.flaw(c.pos, "frame behind the end")
 	case n > int64(len(w.buf)):
 		if err := w.load(f, c.pos, int(n)); err != nil {
-			return segment.Frame{}, err
+			return err
 		}
 	}
-	frame, err := f.seal.DecodeFrame(w.buf, f.segment, c.pos)
-	return frame, located(err)
+	c.frame, err = f.seal.DecodeFrame(w.buf, f.segment, c.pos)
+	return located(err)
 }

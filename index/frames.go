@@ -83,16 +83,21 @@ func damaged(err error) error {
 
 // decode decodes a checked body into r, which then aliases it.
 func (f *frames) decode(r *event.Raw, body []byte, off int64) error {
-	err := r.Decode(body)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, event.ErrFuture):
-		err = fmt.Errorf("%w: %w", segment.ErrFuture, err)
-	default:
-		err = fmt.Errorf("%w: %w", segment.ErrCorrupt, err)
+	if err := r.Decode(body); err != nil {
+		return f.malformed(off, err)
 	}
-	return &segment.FrameError{Segment: f.segment, Offset: off, Reason: "body", Err: err}
+	return nil
+}
+
+// malformed locates the error of a body whose checksum holds.
+func (f *frames) malformed(off int64, err error) error {
+	condition := segment.ErrCorrupt
+	if errors.Is(err, event.ErrFuture) {
+		condition = segment.ErrFuture
+	}
+	return &segment.FrameError{
+		Segment: f.segment, Offset: off, Reason: "body", Err: fmt.Errorf("%w: %w", condition, err),
+	}
 }
 
 // read reads, checks and decodes the event at p into one fresh allocation that r aliases. Callers guard it.

@@ -49,6 +49,7 @@ type finisher struct {
 	tagOrder                []uint32
 	coordOrder, coordRank   []uint32
 	coordStarts             []uint32 // of each entity in the coordinate table; E+1
+	headOrder, headStarts   []uint32 // by entity, then lane
 	kinds                   []uint32 // that occur, ascending
 }
 
@@ -68,35 +69,42 @@ func (f *finisher) rank() {
 			}
 		}
 	}
-	// Entities are counted, scopes inside one entity sorted: they are few.
-	f.coordStarts = make([]uint32, b.entities.count()+1)
-	for _, c := range b.coordinates {
-		f.coordStarts[f.entityRank[c.a]+1]++
+	// Entities are counted; what one entity has of scopes and lanes is sorted, and is nearly always one of each.
+	entities := b.entities.count()
+	coords, coordStarts := grouped(entities, len(b.coordinates), func(i uint32) uint32 { return f.entityRank[b.coordinates[i].a] })
+	sortGroups(coords, coordStarts, func(i uint32) uint32 { return f.scopeRank[b.coordinates[i].b] })
+	f.coordOrder, f.coordRank = ranked(coords)
+	f.coordStarts = coordStarts
+	f.headOrder, f.headStarts = grouped(entities, len(b.heads), func(i uint32) uint32 { return f.entityRank[b.heads[i].entity] })
+	sortGroups(f.headOrder, f.headStarts, func(i uint32) uint32 { return b.heads[i].Lane })
+}
+
+// grouped returns the numbers [0, items) ordered by their group, and where each group starts, the end last.
+func grouped(groups, items int, of func(i uint32) uint32) (order, starts []uint32) {
+	starts = make([]uint32, groups+1)
+	for i := range uint32(items) {
+		starts[of(i)+1]++
 	}
-	for e := range b.entities.count() {
-		f.coordStarts[e+1] += f.coordStarts[e]
+	for g := range groups {
+		starts[g+1] += starts[g]
 	}
-	next := slices.Clone(f.coordStarts)
-	order := make([]uint32, len(b.coordinates))
-	for i, c := range b.coordinates {
-		e := f.entityRank[c.a]
-		order[next[e]] = uint32(i)
-		next[e]++
+	next := slices.Clone(starts)
+	order = make([]uint32, items)
+	for i := range uint32(items) {
+		g := of(i)
+		order[next[g]] = i
+		next[g]++
 	}
-	for e := range b.entities.count() {
-		if of := order[f.coordStarts[e]:f.coordStarts[e+1]]; len(of) > 1 {
-			slices.SortFunc(of, func(x, y uint32) int {
-				return cmp.Compare(f.scopeRank[b.coordinates[x].b], f.scopeRank[b.coordinates[y].b])
-			})
+	return order, starts
+}
+
+// sortGroups sorts the numbers of each group by key.
+func sortGroups(order, starts []uint32, key func(i uint32) uint32) {
+	for g := range len(starts) - 1 {
+		if group := order[starts[g]:starts[g+1]]; len(group) > 1 {
+			slices.SortFunc(group, func(x, y uint32) int { return cmp.Compare(key(x), key(y)) })
 		}
 	}
-	f.coordOrder, f.coordRank = ranked(order)
-	slices.SortFunc(b.heads, func(x, y buildHead) int {
-		if c := cmp.Compare(f.entityRank[x.entity], f.entityRank[y.entity]); c != 0 {
-			return c
-		}
-		return cmp.Compare(x.Lane, y.Lane)
-	})
 }
 
 // ranked returns order and its inverse.
@@ -145,13 +153,13 @@ func (f *finisher) section(i int) []byte {
 // dictionary writes names and the record tables over them.
 func (f *finisher) dictionary() {
 	b, le := f.b, binary.LittleEndian
-	names, at, rows, heads := f.section(secNames), uint32(0), uint32(0), uint32(0)
+	names, at, rows := f.section(secNames), uint32(0), uint32(0)
 	record := f.section(secEntities)
 	put := func(e int) {
 		le.PutUint32(record[e*entityLen:], at)
 		le.PutUint32(record[e*entityLen+4:], f.coordStarts[e])
 		le.PutUint32(record[e*entityLen+8:], rows)
-		le.PutUint32(record[e*entityLen+12:], heads)
+		le.PutUint32(record[e*entityLen+12:], f.headStarts[e])
 	}
 	table, slots := f.section(secEntitySlots), newSidxSlots(uint64(len(f.entityOrder)))
 	for e, i := range f.entityOrder {
@@ -159,9 +167,6 @@ func (f *finisher) dictionary() {
 		name := b.entities.name(i)
 		at += uint32(copy(names[at:], name))
 		rows += b.entities.rows[i]
-		for int(heads) < len(b.heads) && b.heads[heads].entity == i {
-			heads++
-		}
 		slots.insert(table, hashName(b.seed, name), uint32(e))
 	}
 	put(len(f.entityOrder))
@@ -294,8 +299,8 @@ func (f *finisher) sparse() {
 	children(f.section(secCauseHashes), f.section(secCauseRows), b.causes)
 	children(f.section(secCorrelationHashes), f.section(secCorrelationRows), b.correlations)
 	heads := f.section(secHeads)
-	for i := range b.heads {
-		at, h := heads[i*headLen:], &b.heads[i]
+	for i, from := range f.headOrder {
+		at, h := heads[i*headLen:], &b.heads[from]
 		le.PutUint32(at, h.Lane)
 		le.PutUint32(at[4:], h.Row)
 		le.PutUint64(at[8:], h.First)
