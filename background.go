@@ -11,36 +11,44 @@ import (
 // foldAt is how many event hashes wait before they are folded into the Merkle tree off the append path.
 const foldAt = 1024
 
+// lagMost is how many bytes SyncNever leaves to the operating system before it syncs them in the background: a full
+// segment is synced before the next one begins, and appends would wait for all of it.
+const lagMost = 8 << 20
+
 // The background is what a store does beside its callers: it keeps zeroes ready ahead of the writer, folds event
 // hashes into the Merkle tree, seals full segments, and syncs in SyncInterval. None of it decides whether an event is
 // there; what fails is logged, since no caller can be told, and costs time later.
 type background struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	nudge  chan struct{} // there may be something to fill or fold
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	nudge   chan struct{} // there may be something to fill or fold
+	lagging chan struct{} // SyncNever: much was written and not synced
 
 	mu      sync.Mutex
 	pending []coldstart.Unsealed // full segments without a footer, oldest first
 	sealing chan struct{}        // there is something to seal
 	busy    bool                 // a segment is being sealed
 	quiet   sync.Cond            // signalled when nothing is left to seal; L is mu
-	ended   bool                 // no segment will be sealed any more
 }
 
 // start begins the work, and seals what an earlier process left unsealed.
 func (b *background) start(s *Store) {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	b.nudge, b.sealing = make(chan struct{}, 1), make(chan struct{}, 1)
+	b.nudge, b.lagging, b.sealing = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	b.quiet.L = &b.mu
 	b.pending = append(b.pending, s.state.Pending...)
 	b.wg.Go(func() { s.prepare() })
 	b.wg.Go(func() { s.sealAll() })
-	if s.opts.Sync == SyncInterval {
-		b.wg.Go(func() { s.syncEvery() })
+	switch s.opts.Sync {
+	case SyncInterval:
+		ticker := time.NewTicker(s.opts.SyncEvery)
+		b.wg.Go(func() { defer ticker.Stop(); syncOn(s, ticker.C) })
+	case SyncNever:
+		b.wg.Go(func() { syncOn(s, b.lagging) })
 	}
 	if len(b.pending) > 0 {
-		b.sealing <- struct{}{}
+		wake(b.sealing)
 	}
 }
 
@@ -50,7 +58,6 @@ func (b *background) stop() {
 	for len(b.pending) > 0 || b.busy {
 		b.quiet.Wait()
 	}
-	b.ended = true
 	b.mu.Unlock()
 	b.cancel()
 	b.wg.Wait()
@@ -59,11 +66,19 @@ func (b *background) stop() {
 // kick wakes whoever fills and folds, if there is enough to do.
 func (s *Store) kick() {
 	w := s.commit.current.Load()
+	if s.opts.Sync == SyncNever && w.Lag() > lagMost {
+		wake(s.background.lagging)
+	}
 	if !w.NeedsFill() && !w.NeedsSpare() && s.commit.folder.Pending() < foldAt {
 		return
 	}
+	wake(s.background.nudge)
+}
+
+// wake tells whoever waits on c, once however often it is called.
+func wake(c chan struct{}) {
 	select {
-	case s.background.nudge <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -96,10 +111,7 @@ func (b *background) queueSeal(u coldstart.Unsealed) {
 	b.mu.Lock()
 	b.pending = append(b.pending, u)
 	b.mu.Unlock()
-	select {
-	case b.sealing <- struct{}{}:
-	default:
-	}
+	wake(b.sealing)
 }
 
 // next returns the oldest segment to seal.
@@ -138,15 +150,13 @@ func (s *Store) sealAll() {
 	}
 }
 
-// syncEvery syncs what was written, beside the writer: appends go on while the disk works.
-func (s *Store) syncEvery() {
-	ticker := time.NewTicker(s.opts.SyncEvery)
-	defer ticker.Stop()
+// syncOn syncs what was written whenever it hears from when, beside the writer: appends go on while the disk works.
+func syncOn[T any](s *Store, when <-chan T) {
 	for {
 		select {
 		case <-s.background.ctx.Done():
 			return
-		case <-ticker.C:
+		case <-when:
 		}
 		if err := s.syncBehind(); err != nil {
 			s.opts.Logger.Error("sync", "err", err)

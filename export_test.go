@@ -18,6 +18,7 @@ func (s *Store) WaitIdle() {
 	}
 	b.mu.Unlock()
 	for w := s.commit.current.Load(); w.NeedsFill(); {
+		s.kick()
 		runtime.Gosched()
 	}
 }

@@ -26,7 +26,7 @@ type SyncMode uint8
 const (
 	SyncAlways   SyncMode = iota // the default
 	SyncInterval                 // sync every Options.SyncEvery
-	SyncNever                    // leave it to the operating system; segments are still synced when they are full
+	SyncNever                    // leave it to the operating system; what piles up is synced in the background, and full segments
 )
 
 // String returns the name of the constant.

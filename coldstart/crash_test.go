@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"batpak/internal/vfs"
+	"batpak/segment"
 )
 
 // A history is a workload that was run once on a Mem, with what had to be there after each op.
@@ -287,6 +288,28 @@ func failedSync(t testing.TB, mode vfs.MemMode) (states int, why string) {
 	}
 	s.crash()
 	return states, ""
+}
+
+// TestDoubtfulFramesAreVerified has sound frames in doubt that do not continue their chain: nothing has ever vouched for
+// them, and no crash leaves them.
+func TestDoubtfulFramesAreVerified(t *testing.T) {
+	fsys := vfs.NewMem()
+	s, _ := threeSegments(t, fsys)
+	head := s.heads["e0"]
+	head.Hash[0] ^= 1
+	s.heads["e0"] = head
+	s.write(s.group(1, false, 16))
+	s.crash()
+	fsys.SetFile("anchor.tmp", nil)
+	fsys.SetFile(segment.Name(4), nil)
+	before := withoutLock(fsys.Files())
+	_, _, err := reopen(fsys, false)
+	if e := (*CorruptError)(nil); !errors.As(err, &e) || e.FirstSeq != s.seq || e.Segment != 3 {
+		t.Errorf("Open = %v, want *CorruptError for event %d", err, s.seq)
+	}
+	if !sameFiles(before, withoutLock(fsys.Files())) {
+		t.Error("the refusal changed the directory")
+	}
 }
 
 // TestManyCrashesInARow crashes with something in doubt, again and again.

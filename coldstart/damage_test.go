@@ -202,6 +202,30 @@ var damages = []damage{
 	{name: "meta empty", err: ErrDamaged, make: base(func(d *dirEdit) { d.set(metaName, nil) })},
 	{name: "meta of a newer version", err: ErrFuture, make: base(func(d *dirEdit) { d.version(metaName, 0, 16, metaLen) })},
 	{name: "anchor of a newer version", err: ErrFuture, make: base(func(d *dirEdit) { d.version(anchorName, 0, 8, anchorLen) })},
+	{name: "frame of a newer version", err: ErrFuture, make: doing(func(s *testStore) {
+		w := s.st.Writer
+		if err := w.Write(w.Seal().AppendFrame(nil, w.End(), 9, 0, uint32(w.Durable()), []byte("?"))); err != nil {
+			panic(err)
+		}
+	}, nil)},
+	{name: "sound frames with a gap", err: ErrCorrupt, make: doing(func(s *testStore) {
+		s.seq += 3
+		s.write(s.group(1, false, 16))
+		s.sync()
+	}, nil)},
+	{name: "sound batch with another digest", err: ErrCorrupt, make: doing(func(s *testStore) {
+		w := s.st.Writer
+		group := s.group(2, true, 16)
+		body := group[segment.FrameHeaderLen:segment.BatchLen]
+		body[len(body)-1] ^= 1
+		s.write(append(w.Seal().AppendFrame(nil, w.End(), segment.TypeBatch, 0, 0, body), group[segment.BatchLen:]...))
+		s.sync()
+	}, nil)},
+	{name: "sound member without a batch", err: ErrCorrupt, make: doing(func(s *testStore) {
+		frame, _ := s.frame(nil, s.st.Writer.End(), 0, segment.FlagMember, make([]byte, 9))
+		s.write(frame)
+		s.sync()
+	}, nil)},
 	{name: "segment of a newer version", err: ErrFuture, make: base(func(d *dirEdit) {
 		b := d.file(2)
 		b[18] = 9 // algorithm

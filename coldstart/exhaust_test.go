@@ -422,3 +422,37 @@ func TestStateFields(t *testing.T) {
 		t.Errorf("Open = %v", err)
 	}
 }
+
+// FuzzOpen edits the files of a store and opens it: all it holds, or a typed error.
+func FuzzOpen(f *testing.F) {
+	crashed, all := doing(func(s *testStore) { s.write(s.group(2, true, 16)) }, nil)(f)
+	files := crashed.Files()
+	order := slices.Sorted(maps.Keys(files))
+	f.Add([]byte{0, 0, 0, 30, 1, 3, 2, 0, 99, 0})
+	f.Add([]byte{4, 1, 1, 0, 0})
+	f.Fuzz(func(t *testing.T, edits []byte) {
+		edited := maps.Clone(files)
+		for ; len(edits) >= 5; edits = edits[5:] {
+			name := order[int(edits[0])%len(order)]
+			b := slices.Clone(edited[name])
+			at := min(int(edits[2])<<8|int(edits[3]), len(b))
+			switch edits[1] % 4 {
+			case 0:
+				if at < len(b) {
+					b[at] = edits[4]
+				}
+			case 1:
+				b = b[:at]
+			case 2:
+				b = append(b, make([]byte, at)...)
+			case 3:
+				other := edited[order[int(edits[4])%len(order)]]
+				b = append(b[:at], other[min(at, len(other)):]...)
+			}
+			edited[name] = b
+		}
+		if why := judgeDamaged(edited, all, nil); why != "" {
+			t.Fatal(why)
+		}
+	})
+}

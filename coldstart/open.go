@@ -28,10 +28,10 @@ type opener struct {
 	chain   *chain
 
 	// Evidence of how far the log was durable.
-	anchor     *Anchor // nil when there is none that holds
-	rotten     bool    // the anchor's file has a slot that does not hold
-	signal     *Signal // nil when there is no beacon
-	proofs     []proof
+	anchor *Anchor // nil when there is none that holds
+	rotten bool    // the anchor's file has a slot that does not hold
+	signal *Signal // nil when there is no beacon
+	proofs []proof
 }
 
 // Open opens the store in cfg.Dir, and makes one in an empty directory.
@@ -258,10 +258,6 @@ func (o *opener) newState(v *survey) (*State, error) {
 // recover makes a State that can be written to of what the survey found. On an error everything but dir and lock is
 // released.
 func (o *opener) recover(ctx context.Context, v *survey) (*State, error) {
-	if err := o.tidy(v); err != nil {
-		v.close()
-		return nil, err
-	}
 	s, err := o.newState(v)
 	if err != nil {
 		v.close()
@@ -269,8 +265,15 @@ func (o *opener) recover(ctx context.Context, v *survey) (*State, error) {
 	}
 	if v.tail != nil {
 		s.Active = v.tail.active
+		err = o.settle(ctx, s, v.tail)
 	}
-	if err = o.proceed(ctx, s, v.tail); err == nil {
+	if err == nil {
+		err = o.tidy(v)
+	}
+	if err == nil {
+		err = o.proceed(ctx, s, v.tail)
+	}
+	if err == nil {
 		err = o.announce(s, v.tail)
 	}
 	if err != nil {

@@ -63,6 +63,25 @@ func (o *opener) tidy(v *survey) error {
 	return nil
 }
 
+// settle puts into t.kept what is to stay of the newest segment where it is, and checks the rest. It changes nothing on
+// disk: it can still refuse.
+//
+// Errors: *[CorruptError]; I/O errors.
+func (o *opener) settle(ctx context.Context, s *State, t *tail) error {
+	t.kept = t.replay
+	if t.verdict.do != actMove || t.at.offset <= t.durable {
+		return nil
+	}
+	kept, err := newReplay(ctx, o.dir, t.header, t.at.offset, t.durable)
+	if err != nil {
+		return err
+	}
+	t.kept = kept
+	s.Set.Replace([]uint64{t.link.id})
+	s.Set.Rotate(kept.active)
+	return verifyDoubtful(ctx, s.Set, kept, t)
+}
+
 // proceed carries out the verdict on the end of the log and makes s ready for appends.
 func (o *opener) proceed(ctx context.Context, s *State, t *tail) error {
 	if t == nil {
@@ -108,15 +127,7 @@ func (o *opener) startLog(s *State) error {
 // move ends the newest segment at its last proven frame, or at its last frame where all are proven, and goes on in a
 // new file: with a copy of the frames in doubt, if there are any.
 func (o *opener) move(ctx context.Context, s *State, t *tail) error {
-	kept := t.replay
-	if t.facts.doubt == doubtful {
-		var err error
-		if kept, err = newReplay(ctx, o.dir, t.header, t.at.offset, t.durable); err != nil {
-			return err
-		}
-		s.Set.Replace([]uint64{t.link.id})
-		s.Set.Rotate(kept.active)
-	}
+	kept := t.kept
 	tree := kept.folder.Cut()
 	h := s.header(t.link.id, mark{kept.at.offset, kept.lastSeq(), kept.at.hlc}, &tree, kept.at.seq+1)
 	h.Recovered = true
@@ -149,9 +160,6 @@ func (r *replay) lastSeq() uint64 {
 
 // moveFrames makes the segment with header h of the frames of t behind kept, and opens it.
 func (o *opener) moveFrames(ctx context.Context, s *State, h *segment.Header, kept *replay, t *tail) error {
-	if err := verifyDoubtful(ctx, s.Set, kept, t); err != nil {
-		return err
-	}
 	end, err := o.copyFrames(ctx, h, kept, t)
 	if err != nil {
 		return fmt.Errorf("move frames of segment %06d: %w", t.link.id, err)

@@ -148,12 +148,15 @@ func (s *scan) takeEvent(body []byte, offset, length uint32) error {
 	case s.raw.HLC <= s.at.hlc:
 		return s.corrupt(int64(offset), "HLC does not ascend", nil)
 	}
+	if err := s.each(&s.raw, offset, length); err != nil {
+		return err
+	}
 	s.at.seq, s.at.hlc = s.raw.Seq, s.raw.HLC
 	s.events++
 	if s.raw.Kind.Reserved() {
 		s.reserved[s.raw.Kind]++
 	}
-	return s.each(&s.raw, offset, length)
+	return nil
 }
 
 // openBatch takes a batch frame; done says that the batch ends behind until.

@@ -77,6 +77,7 @@ type tail struct {
 	link    *link
 	facts   facts
 	verdict *verdict
+	kept    *replay // what recovery leaves where it is; set by settle
 
 	durable int64  // D: highest offset that is proven to have been durable
 	torn    int64  // bytes behind the end that are no frame, zeroes not counted

@@ -293,7 +293,10 @@ func (v *verifier) judgeBroken() error {
 		}
 		f, err := v.examineBroken(l, allowed)
 		if err != nil {
-			return err
+			if err := v.found(err); err != nil {
+				return err
+			}
+			continue
 		}
 		row := judge(f)
 		finding := Finding{File: segment.Name(l.id), Segment: l.id, Reason: row.label, Err: l.broken}

@@ -198,7 +198,7 @@ func (c *segmentCheck) endNewest(ctx context.Context, i int) error {
 			replay: &replay{scan: c.scan, file: c.file, size: c.size}, link: c.link, facts: facts{subject: newest},
 		}
 		if err := c.v.examine(t); err != nil {
-			return err
+			return c.v.found(err)
 		}
 		t.verdict = judge(t.facts)
 		refusal := c.v.refusal(t)

@@ -141,6 +141,7 @@ func BenchmarkScan(b *testing.B) {
 				if c.Err() != nil || n != benchEvents {
 					b.Fatal(n, c.Err())
 				}
+				c.Close()
 				v.Release()
 			}
 			b.ReportMetric(float64(b.N)*benchEvents/b.Elapsed().Seconds()/1e6, "Mevents/s")
@@ -208,6 +209,7 @@ func BenchmarkPage(b *testing.B) {
 				if cur.Err() != nil {
 					b.Fatal(cur.Err())
 				}
+				cur.Close()
 				v.Release()
 			}
 			b.ReportMetric(float64(events)/float64(b.N), "events/page")

@@ -102,8 +102,12 @@ func (c *Cursor) Raw() *event.Raw { return &c.raw }
 // Errors: *[segment.FrameError] and *[segment.FooterError] for damage; I/O errors.
 func (c *Cursor) Err() error { return c.err }
 
-// Close gives up the cursor's buffers. It need not be called; Next returns false from then on.
-func (c *Cursor) Close() { *c = Cursor{err: c.err} }
+// Close gives up the cursor's buffers, and with them what was borrowed. Next returns false from then on. A cursor that
+// is not closed costs the next one a buffer, nothing else.
+func (c *Cursor) Close() {
+	c.win.release()
+	*c = Cursor{err: c.err}
+}
 
 // fail ends the cursor with err.
 func (c *Cursor) fail(err error) {
@@ -161,7 +165,9 @@ func (c *Cursor) begin(t table) (bool, error) {
 	c.plan, c.frames, c.open = p, t.frames(), true
 	c.win.reset()
 	if !p.scan {
-		c.walk, c.match = p.walk(c.q.Reverse), t.matcher(p.filter)
+		if c.walk = p.walk(c.q.Reverse); p.filter.use != 0 || c.q.Hidden != nil {
+			c.match = t.matcher(p.filter)
+		}
 		return true, nil
 	}
 	if c.first, err = t.place(p.lo); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"batpak/event"
 	"batpak/internal/vfs"
@@ -116,7 +117,9 @@ func (f *frames) read(r *event.Raw, p place) error {
 // A window is the buffer that a cursor reads frames through, one block at a time. Blocks grow while what is read of
 // them is used, and shrink to single frames when it is not.
 type window struct {
-	buf  []byte // bytes [base, base+len(buf)) of the file
+	block *[windowMost]byte // borrowed from blocks; nil until the first read
+
+	buf  []byte // bytes [base, base+len(buf)) of the file; in block unless a frame is larger
 	base int64
 	used int // bytes of buf that were asked for
 	size int // of the next block
@@ -127,8 +130,19 @@ const (
 	windowMost  = 256 << 10
 )
 
+// blocks lends cursors their buffers.
+var blocks = sync.Pool{New: func() any { return new([windowMost]byte) }}
+
 // reset forgets what the window holds: it is of another file.
-func (w *window) reset() { w.buf, w.base, w.used, w.size = w.buf[:0], 0, 0, windowFirst }
+func (w *window) reset() { w.buf, w.base, w.used, w.size = nil, 0, 0, windowFirst }
+
+// release gives the buffer back.
+func (w *window) release() {
+	if w.block != nil {
+		blocks.Put(w.block)
+	}
+	*w = window{}
+}
 
 // frame returns the bytes of the frame at p; they are valid until the next call. reverse says where the next one will
 // be.
@@ -167,10 +181,14 @@ func (w *window) fill(f *frames, off, n int64, reverse bool) error {
 
 // load reads n bytes at off into the buffer.
 func (w *window) load(f *frames, off int64, n int) error {
-	if cap(w.buf) < n {
+	if w.block == nil {
+		w.block = blocks.Get().(*[windowMost]byte)
+	}
+	if n <= windowMost {
+		w.buf = w.block[:n]
+	} else {
 		w.buf = make([]byte, n)
 	}
-	w.buf = w.buf[:n]
 	w.base, w.used = off, 0
 	if err := f.guarded(w.buf, off); err != nil {
 		w.buf = w.buf[:0]

@@ -91,6 +91,8 @@ const (
 	listCost  = 64
 	// A pass over the frames beats lists that select at least 1/denseShare of them.
 	denseShare = 3
+	// leapMost is how many times longer than the driver's a list may be that is leapt through for each row.
+	leapMost = 32
 )
 
 // mergeable reports whether n lists with rows in total are better walked than a column of count rows is filtered.
@@ -126,9 +128,9 @@ func makePlan(t table, q *Query, after, end uint64) (p plan, none bool, err erro
 		}
 	}
 	for i := range conds {
-		c := &conds[i]
-		if c.part == partList && c != p.driver {
+		if c := &conds[i]; c != p.driver && p.leaps(c) {
 			p.others = append(p.others, c.lists...)
+			p.filter.use &^= c.part
 		}
 	}
 	if p.driver != nil {
@@ -141,6 +143,13 @@ func makePlan(t table, q *Query, after, end uint64) (p plan, none bool, err erro
 	dense := p.driver != nil && p.driver.rows >= t.count()/denseShare && t.count() > listCost
 	p.scan = !q.Reverse && q.parent == nil && (onlyReserved || dense)
 	return p, false, nil
+}
+
+// leaps reports whether a condition that is not the driver is checked in its list and not by columns. Nothing else
+// tells tags and children. A scope takes a look at the coordinate table for each row, unless its list is so much longer
+// than the driver's that leaping through it takes more.
+func (p *plan) leaps(c *condition) bool {
+	return c.part == partList || c.part == partScope && p.driver != nil && c.rows/leapMost <= p.driver.rows
 }
 
 // rowRange returns the rows that the ranges of q leave.

@@ -24,6 +24,7 @@ type Scanner struct {
 	frame Frame
 	why   flaw
 	err   error
+	tried int64 // bytes of bodies that Resync has read behind sound headers, and that did not hold
 }
 
 // NewScanner returns a scanner over frames in [start, limit) of src, the segment with header h.
@@ -118,9 +119,14 @@ func (s *Scanner) Zeroes(from int64) (bool, error) {
 	return true, nil
 }
 
+// resyncMost bounds how often Resync reads the file because of headers whose bodies do not hold.
+const resyncMost = 4
+
 // Resync looks for whole frames behind the bytes that stopped the scan and calls each with every one that it finds, in
 // order, until each returns false. It searches byte by byte in memory (a frame can start anywhere) and skips over what
 // decodes.
+//
+// Errors: I/O errors; *[FrameError] with [ErrCorrupt] for headers that overlap, as only a forger makes them.
 func (s *Scanner) Resync(each func(*Frame) bool) error {
 	const overlap = FrameHeaderLen
 	buf := make([]byte, min(scanBlock+overlap, max(s.limit-s.pos-1, 0)))
@@ -182,5 +188,12 @@ func (s *Scanner) frameAt(b []byte, offset int64) (f Frame, ok bool, err error) 
 		}
 		b = whole[:got]
 	}
-	return f, s.seal.decodeFrame(b, offset, &f) == flawNone, nil
+	if s.seal.decodeFrame(b, offset, &f) == flawNone {
+		return f, true, nil
+	}
+	// Damaged frames lie side by side, so together they are no longer than the file. Forged headers need not.
+	if s.tried += int64(n); s.tried > resyncMost*max(s.limit, scanBlock) {
+		return f, false, &FrameError{Segment: s.segment, Offset: offset, Reason: "overlapping frame headers", Err: ErrCorrupt}
+	}
+	return f, false, nil
 }

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -281,4 +282,40 @@ func TestScannerMemoryIsBounded(t *testing.T) {
 	if fault := sc.Fault(); fault == nil || fault.Reason != string(flawShort) {
 		t.Errorf("Fault = %v, want %q", fault, flawShort)
 	}
+}
+
+// Headers that were forged to overlap, each with a length to the end of the file, do not make Resync read the file once
+// for each of them.
+func TestResyncIsBounded(t *testing.T) {
+	s := newSegmentFile()
+	start, size := int64(len(s.bytes)), int64(1<<20)
+	s.bytes = append(s.bytes, make([]byte, size)...)
+	for off := start; off+2*FrameHeaderLen < start+size; off += FrameHeaderLen {
+		var head [FrameHeaderLen]byte
+		binary.LittleEndian.PutUint32(head[:], uint32(start+size-off-FrameHeaderLen))
+		head[offType] = byte(TypeEvent)
+		copy(s.bytes[off:], forge(s.seal, off, head, nil))
+	}
+	src := &countingReader{src: bytes.NewReader(s.bytes)}
+	sc := NewScanner(src, &s.header, start, int64(len(s.bytes)))
+	scanAll(sc)
+	err := sc.Resync(func(*Frame) bool { return true })
+	var fe *FrameError
+	if !errors.As(err, &fe) || !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Resync = %v, want %v", err, ErrCorrupt)
+	}
+	if src.bytes > 10*size {
+		t.Errorf("Resync read %d bytes of a file of %d", src.bytes, size)
+	}
+}
+
+type countingReader struct {
+	src   io.ReaderAt
+	bytes int64
+}
+
+func (r *countingReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.src.ReadAt(p, off)
+	r.bytes += int64(n)
+	return n, err
 }

@@ -30,9 +30,9 @@ type Writer struct {
 	size   int64 // where the segment is to be sealed
 
 	// Owned by the committer.
-	end     int64 // behind the last good frame
-	durable int64 // synced up to here
-	poison  error // first failure that cannot be undone; every later call returns it
+	end     int64        // behind the last good frame
+	durable atomic.Int64 // synced up to here; others may read it
+	poison  error        // first failure that cannot be undone; every later call returns it
 
 	// syncing guards one sync of the file at a time.
 	syncing sync.Mutex
@@ -98,8 +98,9 @@ func Resume(dir vfs.Dir, h *Header, end, size, ahead int64) (*Writer, error) {
 func newWriter(dir vfs.Dir, f vfs.File, h *Header, end, size, ahead int64) *Writer {
 	w := &Writer{
 		dir: dir, file: f, header: *h, seal: NewSeal(h.Salt),
-		size: size, end: end, durable: end, ahead: ahead, began: end,
+		size: size, end: end, ahead: ahead, began: end,
 	}
+	w.durable.Store(end)
 	w.filled.Store(end)
 	w.seen.Store(end)
 	return w
@@ -115,7 +116,7 @@ func (w *Writer) Seal() Seal { return w.seal }
 func (w *Writer) End() int64 { return w.end }
 
 // Durable returns the offset up to which a sync has succeeded.
-func (w *Writer) Durable() int64 { return w.durable }
+func (w *Writer) Durable() int64 { return w.durable.Load() }
 
 // Room returns how many bytes still fit.
 func (w *Writer) Room() int64 { return w.size - w.end }
@@ -175,13 +176,13 @@ func (w *Writer) Sync() error {
 	if w.poison != nil {
 		return w.poison
 	}
-	if w.durable == w.end {
+	if w.durable.Load() == w.end {
 		return nil
 	}
 	if err := w.SyncFile(); err != nil {
 		return w.poisoned(err)
 	}
-	w.durable = w.end
+	w.durable.Store(w.end)
 	return nil
 }
 
@@ -201,7 +202,7 @@ func (w *Writer) SyncFile() error {
 }
 
 // MarkDurable records that a [Writer.SyncFile] that began when End was end has succeeded.
-func (w *Writer) MarkDurable(end int64) { w.durable = max(w.durable, min(end, w.end)) }
+func (w *Writer) MarkDurable(end int64) { w.durable.Store(max(w.durable.Load(), min(end, w.end))) }
 
 // Poison makes every later call fail with cause; only the first cause is kept.
 func (w *Writer) Poison(cause error) error { return w.poisoned(cause) }
@@ -224,6 +225,9 @@ func (w *Writer) NeedsFill() bool {
 	filled := w.filled.Load()
 	return w.ahead > 0 && !w.gaveUp.Load() && filled < w.size && filled-w.seen.Load() < w.window()
 }
+
+// Lag returns how many bytes were written and not synced. Safe for concurrent use.
+func (w *Writer) Lag() int64 { return w.seen.Load() - w.durable.Load() }
 
 // NeedsSpare reports whether it is time to prepare the next segment's file. Safe for concurrent use.
 func (w *Writer) NeedsSpare() bool { return w.ahead > 0 && w.seen.Load() > w.size/2 }
