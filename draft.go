@@ -30,7 +30,7 @@ type Draft struct {
 
 	Lane           uint32            // branch of the entity; 0 is the main one
 	Depth          uint32            // the caller's distance from the root of a graph
-	Extensions     map[string][]byte // up to 64, 64 KiB together; keys of 1 to 255 bytes
+	Extensions     map[string][]byte // up to 64, 64 KiB together; keys of 1 to 255 bytes, of the form of an entity
 	PayloadVersion uint16            // of the caller's schema
 	Ack            Ack               // when Append may return
 }

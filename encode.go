@@ -2,7 +2,6 @@ package batpak
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"runtime"
 	"strconv"
 	"sync"
@@ -275,8 +274,8 @@ func checkExtras(d *Draft) error {
 	}
 	total = 0
 	for key, value := range d.Extensions {
-		if len(key) == 0 || len(key) > event.MaxExtensionKey {
-			return &DraftError{Field: "Extensions", Reason: "key " + hex.EncodeToString([]byte(key[:min(len(key), 16)])) + " is empty or longer than 255 bytes"}
+		if err := event.CheckExtensionKey(key); err != nil {
+			return &DraftError{Field: "Extensions", Err: err}
 		}
 		total += len(key) + len(value)
 	}

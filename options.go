@@ -55,7 +55,7 @@ const (
 // Options tune a store. The zero value, and nil, mean the defaults named at each field. Open copies them.
 type Options struct {
 	// SegmentSize is the size in bytes at which the active segment is sealed. Zero means 64 MiB; 4 KiB to 2 GiB.
-	// No event and no batch can be larger than a segment.
+	// No event and no batch can be larger than a segment less its header, for which 2,208 bytes are kept.
 	SegmentSize int64
 
 	// Sync says when events go to stable storage. Zero means SyncAlways.

@@ -122,7 +122,9 @@ func (s *Store) Append(ctx context.Context, d Draft) (Receipt, error) {
 }
 
 // AppendBatch commits all drafts or none, and returns their receipts in order. It is one write and, by default, one
-// sync. Drafts see the batch's earlier ones: their Expect counts them, and CausedByDraft can name them.
+// sync. Drafts see the batch's earlier ones: their Expect counts them, and CausedByDraft can name them. A batch that is
+// to be retried carries keys on all of its drafts: retried, it returns the receipts of the first time. One with keys on
+// some of them is refused once those are known.
 //
 // Errors: as [Store.Append], wrapped in a *[BatchError] where one draft is to blame; *[PartialReplayError].
 func (s *Store) AppendBatch(ctx context.Context, drafts []Draft) ([]Receipt, error) {

@@ -24,7 +24,7 @@ var ErrInvalid = errors.New("coordinate: invalid")
 
 // An Error says which part of an address is not valid and why.
 type Error struct {
-	Field  string // "entity", "scope" or "tag"
+	Field  string // "entity", "scope", "tag" or what else has the form of a name
 	Reason string // short and constant: "empty", "too long", "not UTF-8", "control character"
 	Offset int    // of the first bad byte; 0 when the whole field is meant
 	Len    int    // bytes of the field

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"batpak/coordinate"
 	"batpak/internal/wire"
 )
 
@@ -75,6 +76,17 @@ var (
 	// ErrFuture says that a body carries a flag this version does not know.
 	ErrFuture = errors.New("event: body from a newer version")
 )
+
+// CheckExtensionKey reports whether key may name an extension: 1 to [MaxExtensionKey] bytes of the same form as an
+// entity.
+//
+// Errors: *[coordinate.Error].
+func CheckExtensionKey(key string) error {
+	if len(key) > MaxExtensionKey {
+		return &coordinate.Error{Field: "extension key", Reason: "too long", Offset: MaxExtensionKey, Len: len(key)}
+	}
+	return coordinate.Check("extension key", key)
+}
 
 // flags returns the word that announces what h carries.
 func (h *Header) flags() Flags {

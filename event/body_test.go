@@ -64,7 +64,7 @@ var headerCases = []struct {
 	{"most tags", func(h *Header) { h.Tags = slices.Repeat([]string{"tag"}, MaxTags) }, 2 + 5*MaxTags},
 	{"longest tag", func(h *Header) { h.Tags = []string{strings.Repeat("t", coordinate.MaxLen)} }, 2 + 2 + 1024},
 	{"extension", func(h *Header) { h.Extensions = map[string][]byte{"k": []byte("v")} }, 4 + 8},
-	{"extension of any bytes", func(h *Header) { h.Extensions = map[string][]byte{"\x00\xff": {0, 0xff}} }, 4 + 10},
+	{"extension of any bytes", func(h *Header) { h.Extensions = map[string][]byte{"é": {0, 0xff}} }, 4 + 10},
 	{"most extensions", func(h *Header) { h.Extensions = manyExtensions(MaxExtensions, 900) }, 4 + MaxExtensions*(6+10+900)},
 	{"largest extension", func(h *Header) {
 		h.Extensions = map[string][]byte{"k": make([]byte, MaxExtensionBytes-1)}
@@ -312,6 +312,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"tag too long", func(h *Header) { h.Tags = []string{strings.Repeat("t", 1025)} }, ErrBody},
 		{"too many tags", func(h *Header) { h.Tags = slices.Repeat([]string{"t"}, MaxTags+1) }, ErrBody},
 		{"empty extension key", func(h *Header) { h.Extensions = map[string][]byte{"": {1}} }, ErrBody},
+		{"extension key not UTF-8", func(h *Header) { h.Extensions = map[string][]byte{"\xff": {1}} }, ErrBody},
 		{"extension key too long", func(h *Header) { h.Extensions = map[string][]byte{strings.Repeat("k", 256): {1}} }, ErrBody},
 		{"too many extensions", func(h *Header) { h.Extensions = tooMany() }, ErrBody},
 		{"extensions too large", func(h *Header) {

@@ -126,8 +126,11 @@ func (r *Raw) checkExtensions() error {
 	count, size, content := 0, 0, 0
 	var last []byte
 	for key, value := range r.EachExtension {
-		if len(key) == 0 || len(key) > MaxExtensionKey || count > 0 && bytes.Compare(last, key) >= 0 {
-			return fmt.Errorf("%w: extension keys", ErrBody)
+		if err := CheckExtensionKey(string(key)); err != nil {
+			return fmt.Errorf("%w: %w", ErrBody, err)
+		}
+		if count > 0 && bytes.Compare(last, key) >= 0 {
+			return fmt.Errorf("%w: extension keys do not ascend", ErrBody)
 		}
 		count, size, last = count+1, size+6+len(key)+len(value), key
 		content += len(key) + len(value)

@@ -130,6 +130,35 @@ func TestI5_EveryBitOfAnActiveFrame(t *testing.T) {
 	}
 }
 
+// An index with sound checksums that points to the wrong frames gives an error or the right answer.
+func TestIndexThatPointsElsewhere(t *testing.T) {
+	l := newTestLog(t, memDir(t), 25, everything)
+	l.add(12)
+	l.rotate()
+	l.show()
+	want, err := readings(l, l.set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := l.frames[0].events
+	for i := range events {
+		for j := range i {
+			a, b := events[i], events[j]
+			events[i].offset, events[i].length, events[j].offset, events[j].length = b.offset, b.length, a.offset, a.length
+			l.seal(1)
+			got, err := readings(l, l.set)
+			var frame *segment.FrameError
+			if err == nil && got != want {
+				t.Fatalf("rows %d and %d swapped: a wrong answer", i, j)
+			}
+			if err != nil && !errors.As(err, &frame) {
+				t.Fatalf("rows %d and %d swapped: %v, want *FrameError", i, j, err)
+			}
+			events[i], events[j] = a, b
+		}
+	}
+}
+
 // A file that shrinks under its map is an error, and the process lives.
 func TestFileThatShrinksUnderItsMap(t *testing.T) {
 	if runtime.GOOS == "windows" {

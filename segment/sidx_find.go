@@ -160,7 +160,7 @@ func (f *Footer) appendName(dst []byte, sec int, i uint32) ([]byte, error) {
 	return dst, f.read(secNames, start, dst[at:])
 }
 
-// Entities, Scopes, Tags, Coordinates and Heads return how many there are.
+// Entities returns the number of entities.
 func (f *Footer) Entities() uint32 { return f.entities }
 
 // Scopes returns the number of scopes.
@@ -168,9 +168,6 @@ func (f *Footer) Scopes() uint32 { return f.scopes }
 
 // Tags returns the number of tags.
 func (f *Footer) Tags() uint32 { return f.tags }
-
-// Coordinates returns the number of coordinates.
-func (f *Footer) Coordinates() uint32 { return f.coordinates }
 
 // Kinds returns the number of kinds that occur.
 func (f *Footer) Kinds() uint32 { return f.kinds }
@@ -285,14 +282,9 @@ func (f *Footer) searchHash(n uint32, key uint64, at func(i uint32) (uint64, err
 	}
 }
 
-// headsOf returns the heads [lo, hi) of an entity.
-func (f *Footer) headsOf(entity uint32) (lo, hi uint32, err error) {
-	return f.recordSpan(secEntities, entity, 12, f.heads)
-}
-
 // Head returns the last event of (entity, lane) in this segment.
 func (f *Footer) Head(entity, lane uint32) (h Head, ok bool, err error) {
-	lo, hi, err := f.headsOf(entity)
+	lo, hi, err := f.EntityHeads(entity)
 	if err != nil {
 		return Head{}, false, err
 	}
@@ -308,7 +300,9 @@ func (f *Footer) Head(entity, lane uint32) (h Head, ok bool, err error) {
 }
 
 // EntityHeads returns the numbers [lo, hi) of the heads of an entity, for HeadAt; their lanes ascend.
-func (f *Footer) EntityHeads(entity uint32) (lo, hi uint32, err error) { return f.headsOf(entity) }
+func (f *Footer) EntityHeads(entity uint32) (lo, hi uint32, err error) {
+	return f.recordSpan(secEntities, entity, 12, f.heads)
+}
 
 // HeadAt returns head number i, in the order of entities and lanes.
 func (f *Footer) HeadAt(i uint32) (Head, error) {
