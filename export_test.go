@@ -9,7 +9,7 @@ import (
 // SetFS makes the stores that o opens live in fs.
 func (o *Options) SetFS(fs vfs.FS) { o.fs = fs }
 
-// WaitIdle returns when the background has nothing left to fill or to seal.
+// WaitIdle returns when the background has nothing left to fill, to prepare or to seal.
 func (s *Store) WaitIdle() {
 	b := &s.background
 	b.mu.Lock()
@@ -17,8 +17,15 @@ func (s *Store) WaitIdle() {
 		b.quiet.Wait()
 	}
 	b.mu.Unlock()
-	for w := s.commit.current.Load(); w.NeedsFill(); {
-		s.kick()
+	// The second nudge is taken when what the first one asked for is done.
+	for range 2 {
+		select {
+		case b.nudge <- struct{}{}:
+		case <-b.ctx.Done():
+			return
+		}
+	}
+	for len(b.nudge) > 0 {
 		runtime.Gosched()
 	}
 }

@@ -1,12 +1,10 @@
 package batpak_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,26 +160,7 @@ func (r *rig) promiseShown() {
 }
 
 // settle returns when the background has nothing left to do, so that the next call finds the file system at rest.
-func (r *rig) settle() {
-	r.st.WaitIdle()
-	for r.opts.FillAhead > 0 && r.filling() {
-		runtime.Gosched()
-	}
-}
-
-// filling reports whether zeroes were written ahead and not synced yet.
-func (r *rig) filling() bool {
-	pending := false
-	for _, op := range r.mem.Ops() {
-		switch {
-		case op.Kind == vfs.OpWrite && len(op.Data) > 0 && len(bytes.Trim(op.Data, "\x00")) == 0:
-			pending = true
-		case op.Kind == vfs.OpSync:
-			pending = false
-		}
-	}
-	return pending
-}
+func (r *rig) settle() { r.st.WaitIdle() }
 
 // close closes the store; all that was acknowledged is durable then.
 func (r *rig) close() error {
@@ -393,4 +372,29 @@ func sized(desk, submitted, atNight int) int {
 		return submitted
 	}
 	return desk
+}
+
+// findings collects what is wrong, from many goroutines.
+type findings struct {
+	mu    sync.Mutex
+	count int
+	first []error
+}
+
+func (f *findings) add(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.count++; len(f.first) < 1000 {
+		f.first = append(f.first, err)
+	}
+}
+
+func (f *findings) report(t *testing.T) {
+	t.Helper()
+	for _, err := range f.first {
+		t.Error(err)
+	}
+	if f.count > len(f.first) {
+		t.Errorf("and %d more", f.count-len(f.first))
+	}
 }

@@ -261,6 +261,9 @@ func chained(want []told) error {
 		w := &want[i]
 		k := streamName{w.Coordinate.Entity(), w.Lane}
 		h := heads[k]
+		if w.receipt.Store == [16]byte{} {
+			w.parent = h.hash // found, not told: nobody knows its parent
+		}
 		switch {
 		case i > 0 && w.Seq <= want[i-1].Seq:
 			return fmt.Errorf("sequence %d follows %d", w.Seq, want[i-1].Seq)

@@ -1,3 +1,17 @@
+// Package coldstart finds the state of a store when it is opened, and keeps the artifacts that the next open starts from.
+//
+// It is a ladder, from the cheapest way to know the log to the one that always works. The first rung that holds serves.
+//
+//	rung        reads                       holds when                                    then
+//	snapshot    index image (mapped)        not in this version
+//	checkpoint  encoded copy                not in this version
+//	footers     SIDX of each older segment  it says what the next segment's header says;  the tail
+//	                                        the others are scanned, if any holds
+//	frames      every frame                 or Open fails, naming segment and offset      the tail
+//
+// The tail is the newest segment, which has no footer: its frames are read, and the verdict table says what its end
+// is. Only frames are the truth. A rung that does not hold is stepped down from, and the reason kept; an I/O error or a
+// corrupt frame ends the open. A rung returns what it made or an error, never something half made.
 package coldstart
 
 import (
@@ -16,19 +30,6 @@ import (
 	"batpak/internal/planted"
 	"batpak/segment"
 )
-
-// The ladder, from the cheapest way to know the log to the one that always works. The first rung that holds serves.
-//
-//	rung        reads                       holds when                                    then
-//	snapshot    index image (mapped)        not in this version
-//	checkpoint  encoded copy                not in this version
-//	footers     SIDX of each older segment  it says what the next segment's header says;  the tail
-//	                                        the others are scanned, if any holds
-//	frames      every frame                 or Open fails, naming segment and offset      the tail
-//
-// The tail is the newest segment, which has no footer: its frames are read, and the verdict table says what its end
-// is. Only frames are the truth. A rung that does not hold is stepped down from, and the reason kept; an I/O error or a
-// corrupt frame ends the open. A rung returns what it made or an error, never something half made.
 
 // A Rung is one way to get to the state of a store.
 type Rung uint8

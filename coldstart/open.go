@@ -288,14 +288,17 @@ func (o *opener) announce(s *State, t *tail) error {
 	end := End{
 		Pos: segment.Pos{Segment: s.Writer.Header().Segment, Offset: s.Writer.End()}, Seq: s.NextSeq - 1, HLC: s.LastHLC,
 	}
-	moved := t != nil && (t.verdict.do == actMove || o.report.SkippedSeqs > 0)
+	moved := t != nil && (t.verdict.do == actMove || t.verdict.do == actRenew || o.report.SkippedSeqs > 0)
 	if o.cfg.Relaxed || moved || o.anchor != nil && o.anchor.Relaxed {
 		if err := s.WriteAnchor(end, false); err != nil {
 			return err
 		}
 	}
 	s.Beacon = newBeacon(o.lock, o.meta.Store, o.cfg.Relaxed)
-	return s.Beacon.Publish(end.Pos, end.Seq)
+	if err := s.Beacon.Publish(end.Pos, end.Seq); err != nil {
+		o.cfg.Logger.Warn("write beacon", "err", err) // on a full disk, say: no reason not to open
+	}
+	return nil
 }
 
 // abandon releases everything but the directory and the lock.

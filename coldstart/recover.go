@@ -17,6 +17,7 @@ import (
 // Recovery in a writable open. Every step leaves a directory that opens again, to the same log, whatever the next step
 // does:
 //
+//	check what is in doubt     changes nothing; the last chance to refuse
 //	remove left-overs          nobody reads them
 //	quarantine                 the file was not part of the log; its number is never used again
 //	move what is in doubt      the copy is whole and durable before it gets its name, and its header, by being there,
@@ -56,7 +57,7 @@ func (o *opener) tidy(v *survey) error {
 	if len(v.broken) == 0 {
 		return nil
 	}
-	// A segment made after this must not come back in front of the broken file.
+	// Else the broken file could come back beside a segment that was made after this.
 	if err := o.dir.Sync(); err != nil {
 		return fmt.Errorf("quarantine: %w", err)
 	}

@@ -81,9 +81,6 @@ func NewActive(h *segment.Header, f vfs.File) *Active {
 	return a
 }
 
-// Segment returns the number of the segment.
-func (a *Active) Segment() uint64 { return a.segment }
-
 // Added returns how many events were added. Committer only.
 func (a *Active) Added() uint32 { return a.added }
 
@@ -198,15 +195,6 @@ func (a *Active) lastRow(s listState) uint32 {
 	var row [1]uint32
 	a.arena.read(s, s.len()-1, row[:])
 	return row[0]
-}
-
-// FindKey returns the newest event added with the idempotency key, published or not. Committer only.
-func (a *Active) FindKey(key [16]byte) (seq uint64, ok bool) {
-	i, ok := a.keys.find(string(key[:]))
-	if !ok {
-		return 0, false
-	}
-	return a.rows.at(a.lastRow(a.keys.list(i))).seq, true
 }
 
 // release gives up an epoch's hold; the last one closes the file.

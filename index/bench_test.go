@@ -221,15 +221,15 @@ func BenchmarkPage(b *testing.B) {
 // are stamped as a committer stamps them: they are in the cache when they are added.
 func BenchmarkActiveAdd(b *testing.B) {
 	l := newTestLog(b, memDir(b), 1, benchShape)
-	l.add(1 << 13)
-	raws := make([]event.Raw, 1<<13)
+	l.add(1 << 10)
+	raws := make([]event.Raw, 1<<10)
 	for i, p := range l.frames[0].events {
 		raws[i], _ = event.DecodeBody(p.body)
 	}
 	b.ReportAllocs()
 	a, n := NewActive(&l.header, l.file), uint64(0)
 	for b.Loop() {
-		r := &raws[n%(1<<13)]
+		r := &raws[n%(1<<10)]
 		if n++; n%benchSegment == 0 {
 			a = NewActive(&l.header, l.file)
 		}

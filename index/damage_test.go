@@ -130,6 +130,56 @@ func TestI5_EveryBitOfAnActiveFrame(t *testing.T) {
 	}
 }
 
+// A frame whose checksums hold and that is not the event of the index is found, whatever it is.
+func TestSoundFrameThatIsNotTheEvent(t *testing.T) {
+	l := newTestLog(t, memDir(t), 26, testShape{entities: 3, scopes: 1, kinds: 1, lanes: 1, payload: 9})
+	l.add(6)
+	l.show()
+	places, seal := l.frames[0].events, segment.NewSeal(l.header.Salt)
+	at := places[3]
+	future := slices.Clone(at.body)
+	future[43] = 0xff // flags
+	for name, c := range map[string]struct {
+		typ  segment.Type
+		body []byte
+		want error
+	}{
+		"not a body":          {segment.TypeEvent, make([]byte, len(at.body)), segment.ErrCorrupt},
+		"from the future":     {segment.TypeEvent, future, segment.ErrFuture},
+		"another type":        {segment.TypeMark, at.body, segment.ErrCorrupt},
+		"shorter":             {segment.TypeEvent, at.body[:len(at.body)-1], segment.ErrCorrupt},
+		"another event":       {segment.TypeEvent, places[2].body, segment.ErrCorrupt},
+		"longer than is left": {segment.TypeEvent, make([]byte, 5000), segment.ErrCorrupt},
+	} {
+		b := seal.AppendFrame(nil, int64(at.offset), c.typ, 0, 0, c.body)
+		l.file.WriteAt(b[:min(len(b), int(at.length))], int64(at.offset))
+		v := l.set.Acquire()
+		for how, err := range map[string]error{
+			"scan":    scanAll(v.Scan(Query{}, false)),
+			"borrow":  scanAll(v.Scan(Query{}, true)),
+			"reverse": scanAll(v.Scan(Query{Reverse: true}, false)),
+			"by ID":   second(v.EventByID(l.events[3].ID)),
+			"by seq":  second(v.EventBySeq(l.events[3].Seq)),
+		} {
+			var frame *segment.FrameError
+			if !errors.Is(err, c.want) || !errors.As(err, &frame) || frame.Offset < int64(at.offset) {
+				t.Errorf("%s, %s: %v, want *FrameError of %v", name, how, err, c.want)
+			}
+		}
+		v.Release()
+		l.file.WriteAt(seal.AppendFrame(nil, int64(at.offset), segment.TypeEvent, 0, 0, at.body), int64(at.offset))
+		l.file.WriteAt(seal.AppendFrame(nil, int64(places[4].offset), segment.TypeEvent, 0, 0, places[4].body), int64(places[4].offset))
+	}
+}
+
+func scanAll(c *Cursor) error {
+	for c.Next() {
+	}
+	return c.Err()
+}
+
+func second(_ event.Event, _ bool, err error) error { return err }
+
 // An index with sound checksums that points to the wrong frames gives an error or the right answer.
 func TestIndexThatPointsElsewhere(t *testing.T) {
 	l := newTestLog(t, memDir(t), 25, everything)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"batpak/coordinate"
@@ -25,6 +26,7 @@ type testLog struct {
 	hlc    event.HLC
 	clocks map[string]uint64
 	events []testEvent
+	mixIDs bool // IDs that do not ascend
 
 	header segment.Header // of the active segment
 	active *Active
@@ -136,7 +138,7 @@ func (l *testLog) random() event.Header {
 		return h
 	}
 	for range r.IntN(3) {
-		h.Tags = append(h.Tags, fmt.Sprintf("tag%d", r.IntN(4)))
+		h.Tags = append(h.Tags, fmt.Sprintf("tag%d", r.IntN(min(4, s.kinds))))
 	}
 	if r.IntN(4) == 0 {
 		binary.BigEndian.PutUint64(h.Key.Hash[:], r.Uint64N(500)+1)
@@ -148,8 +150,13 @@ func (l *testLog) random() event.Header {
 	return h
 }
 
+// testEntity returns names of several beginnings and lengths.
 func testEntity(i int) string {
-	return fmt.Sprintf("%s:%d", []string{"order", "customer", "o"}[i%3], i)
+	name := fmt.Sprintf("%s:%d", []string{"order", "customer", "o"}[i%3], i)
+	if i%11 == 7 {
+		name += strings.Repeat("/long", i%200)
+	}
+	return name
 }
 
 // add commits n random events; readers do not see them yet.
@@ -172,6 +179,9 @@ func (l *testLog) addEvent(h event.Header) {
 	stream := fmt.Sprint(h.Coordinate.Entity(), "\x00", h.Lane)
 	l.clocks[stream]++
 	h.Seq, h.HLC, h.Clock, h.ID = l.seq, l.hlc, l.clocks[stream], event.NewID(l.hlc, l.r.Uint64())
+	if l.mixIDs {
+		h.ID = event.NewID(event.HLC(l.r.Uint64()>>16), l.r.Uint64())
+	}
 	e := testEvent{Header: h, payload: string(make([]byte, l.r.IntN(l.shape.payload+1)))}
 	binary.LittleEndian.PutUint64(e.hash[:], l.r.Uint64())
 	body := append(event.AppendMeta(nil, &h), e.hash[:]...)

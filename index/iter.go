@@ -34,9 +34,14 @@ type walker interface {
 	peek() (row uint32, ok bool)
 	// next moves to the row behind.
 	next()
+	err() error
+}
+
+// A seeker is a walker that can leap.
+type seeker interface {
+	walker
 	// seek moves to the first row that is not before row, in the walker's direction; never back.
 	seek(row uint32)
-	err() error
 }
 
 // listBlock is how many rows a listWalker reads at once: enough to pay for the call, few enough for a short list.
@@ -175,14 +180,6 @@ func (w *spanWalker) next() {
 	}
 }
 
-func (w *spanWalker) seek(row uint32) {
-	if w.reverse {
-		w.hi = max(w.lo, min(w.hi, row+1))
-	} else {
-		w.lo = min(w.hi, max(w.lo, row))
-	}
-}
-
 func (w *spanWalker) err() error { return nil }
 
 // A mergeWalker walks several lists that share no row, as one: a binary heap by the row that each stands on.
@@ -281,22 +278,21 @@ func (w *mergeWalker) err() error { return w.failed }
 
 // An andWalker walks the rows of one walker that are in every list of others too: it leaps over what is not.
 type andWalker struct {
-	walker
-	others  []*listWalker
-	reverse bool
-	failed  error
+	driver seeker
+	others []*listWalker
+	failed error
 }
 
 // start takes over the walkers and moves to the first common row.
-func (w *andWalker) start(driver walker, others []*listWalker, reverse bool) {
-	w.walker, w.others, w.reverse = driver, others, reverse
+func (w *andWalker) start(driver seeker, others []*listWalker) {
+	w.driver, w.others = driver, others
 	w.settle()
 }
 
 // settle moves forward to a row that is in all lists.
 func (w *andWalker) settle() {
 	for {
-		row, ok := w.walker.peek()
+		row, ok := w.driver.peek()
 		if !ok {
 			return
 		}
@@ -318,7 +314,7 @@ func (w *andWalker) settle() {
 		if target == row {
 			return
 		}
-		w.walker.seek(target)
+		w.driver.seek(target)
 	}
 }
 
@@ -326,16 +322,11 @@ func (w *andWalker) peek() (uint32, bool) {
 	if w.failed != nil {
 		return 0, false
 	}
-	return w.walker.peek()
+	return w.driver.peek()
 }
 
 func (w *andWalker) next() {
-	w.walker.next()
-	w.settle()
-}
-
-func (w *andWalker) seek(row uint32) {
-	w.walker.seek(row)
+	w.driver.next()
 	w.settle()
 }
 
@@ -343,5 +334,5 @@ func (w *andWalker) err() error {
 	if w.failed != nil && w.failed != errEnd {
 		return w.failed
 	}
-	return w.walker.err()
+	return w.driver.err()
 }

@@ -179,10 +179,10 @@ func rowRange(t table, q *Query, after, end uint64) (lo, hi uint32, err error) {
 
 // walk returns the rows that the plan's lists select; the filter is not applied.
 func (p *plan) walk(reverse bool) walker {
-	var w walker
+	var w seeker
 	switch {
 	case p.driver == nil:
-		w = &spanWalker{p.lo, p.hi, reverse}
+		return &spanWalker{p.lo, p.hi, reverse}
 	case len(p.driver.lists) == 1:
 		l := new(listWalker)
 		l.start(p.driver.lists[0], p.lo, p.hi, reverse)
@@ -196,7 +196,7 @@ func (p *plan) walk(reverse bool) walker {
 		return w
 	}
 	and := new(andWalker)
-	and.start(w, walkers(p.others, p.lo, p.hi, reverse), reverse)
+	and.start(w, walkers(p.others, p.lo, p.hi, reverse))
 	return and
 }
 

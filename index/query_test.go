@@ -59,6 +59,11 @@ func randomQuery(l *testLog, r *rand.Rand) Query {
 	for rarely(3) {
 		q.Kinds = append(q.Kinds, some().Kind)
 	}
+	if rarely(12) {
+		for range 12 {
+			q.Kinds = append(q.Kinds, some().Kind)
+		}
+	}
 	for rarely(4) {
 		q.Tags = append(q.Tags, fmt.Sprintf("tag%d", r.IntN(5)))
 	}
@@ -145,6 +150,7 @@ func TestScanIsWhatANaiveFilterSelects(t *testing.T) {
 		"everything":    everything,
 		"many entities": {entities: 3000, scopes: 2, kinds: 3, lanes: 2, sparse: true, system: true, payload: 300},
 		"plain":         {entities: 5, scopes: 1, kinds: 1, lanes: 1, payload: 2000},
+		"dense":         {entities: 2, scopes: 2, kinds: 2, lanes: 2, sparse: true, system: true, payload: 50},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := mixed(t, memDir(t), seed, shape, 700)
@@ -293,4 +299,39 @@ func TestEventByIDWhenIDsDoNotAscend(t *testing.T) {
 			t.Fatalf("EventByID(%d) = %v, %v", l.events[i].Seq, ok, err)
 		}
 	}
+}
+
+// In memory, IDs are searched in the rows as long as they ascend, and from then on in a table.
+func TestEventByIDInMemoryWhenIDsDoNotAscend(t *testing.T) {
+	l := newTestLog(t, memDir(t), 10, everything)
+	defer l.set.Close()
+	l.add(100)
+	l.show()
+	check := func() {
+		t.Helper()
+		v := l.set.Acquire()
+		defer v.Release()
+		for i := range l.events {
+			if got, ok, err := v.EventByID(l.events[i].ID); err != nil || !ok || got.Seq != l.events[i].Seq {
+				t.Fatalf("EventByID(%d) = %v, %v", l.events[i].Seq, ok, err)
+			}
+		}
+		if _, ok, err := v.EventByID(event.NewID(3, 3)); ok || err != nil {
+			t.Fatalf("EventByID(absent) = %v, %v", ok, err)
+		}
+	}
+	check()
+	if l.active.ids.Load() != nil {
+		t.Error("a table of IDs that ascend")
+	}
+	l.mixIDs = true
+	l.add(100)
+	l.show()
+	check()
+	if l.active.ids.Load() == nil {
+		t.Error("no table of IDs that do not ascend")
+	}
+	l.rotate()
+	l.seal(1)
+	check()
 }

@@ -129,6 +129,9 @@ func TestSegmentIsUnmappedWithItsLastView(t *testing.T) {
 	gone := 0
 	sealed.OnGone(func() { gone++ })
 	before := l.set.Acquire()
+	if before.Runs() != 5 || before.Sealed() != 3 || l.set.Visible() != l.seq {
+		t.Errorf("%d runs, %d sealed, visible %d, want 5, 3, %d", before.Runs(), before.Sealed(), l.set.Visible(), l.seq)
+	}
 	n := l.run(t, before.Scan(Query{System: true}, true), true)
 	l.set.Replace([]uint64{1})
 	if gone != 0 || sealed.mapped.Load() == nil {

@@ -148,8 +148,8 @@ func (w *Writer) Write(group []byte) error {
 			w.fill.Lock()
 			defer w.fill.Unlock()
 		}
-		w.cutBackLocked(err)
-		return fmt.Errorf("write segment %06d offset %d: %w", w.header.Segment, w.end, err)
+		err = fmt.Errorf("write segment %06d offset %d: %w", w.header.Segment, w.end, err)
+		return w.cutBackLocked(err)
 	}
 	w.end += int64(len(group))
 	w.seen.Store(w.end)
@@ -159,13 +159,17 @@ func (w *Writer) Write(group []byte) error {
 	return nil
 }
 
-// cutBackLocked removes what a failed write left behind the last good frame. The caller holds fill.
-func (w *Writer) cutBackLocked(cause error) {
+// cutBackLocked removes, durably, what a failed write left behind the last good frame, and returns the cause: whole
+// frames among it would come back with a crash. Where it cannot, the writer is poisoned. The caller holds fill.
+func (w *Writer) cutBackLocked(cause error) error {
 	if err := w.file.Truncate(w.end); err != nil {
-		w.poisoned(fmt.Errorf("%w, and cut back: %w", cause, err))
-		return
+		return w.poisoned(fmt.Errorf("%w, and cut back: %w", cause, err))
+	}
+	if err := w.SyncFile(); err != nil {
+		return w.poisoned(fmt.Errorf("%w, and cut back: %w", cause, err))
 	}
 	w.filled.Store(w.end)
+	return cause
 }
 
 // Sync makes everything written durable. A failed sync poisons the writer: what the disk holds is then unknown, and
