@@ -38,7 +38,7 @@ type Active struct {
 	keys     dict    // by key hash
 	children [2]dict // by segment.Relation, parent's ID
 
-	// ordered is the sorted prefix of the entities that some query needed last; see prefix.
+	// ordered is the sorted prefix of the entities that a query needed last; see withPrefix.
 	ordered atomic.Pointer[[]uint32]
 
 	// The committer's own.

@@ -205,6 +205,35 @@ func TestScanOfNothing(t *testing.T) {
 	}
 }
 
+// Runs without events, in memory and sealed, hide nothing of the run behind them.
+func TestRunsWithoutEvents(t *testing.T) {
+	shape := everything
+	shape.gaps = false
+	l := newTestLog(t, memDir(t), 8, shape)
+	defer l.set.Close()
+	l.rotate()
+	l.rotate()
+	l.seal(2)
+	l.add(20)
+	l.rotate()
+	l.rotate()
+	l.add(20)
+	l.rotate()
+	l.show()
+	for i := range l.events {
+		e := &l.events[i]
+		v := l.set.Acquire()
+		if got, ok, err := v.EventBySeq(e.Seq); err != nil || !ok || got.ID != e.ID {
+			t.Errorf("EventBySeq(%d) = %v, %v", e.Seq, ok, err)
+		}
+		v.Release()
+		for _, reverse := range []bool{false, true} {
+			l.checkQuery(t, Query{System: true, After: e.Seq - 1, Reverse: reverse}, true)
+			l.checkQuery(t, Query{System: true, Before: e.Seq + 1, Reverse: reverse}, true)
+		}
+	}
+}
+
 func TestPointReads(t *testing.T) {
 	l := mixed(t, memDir(t), 5, everything, 300)
 	defer l.set.Close()

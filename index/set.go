@@ -95,7 +95,9 @@ func newEpoch(s *Set, runs []run) *epoch {
 			e.runs = append(e.runs, r)
 		}
 	}
-	slices.SortFunc(e.runs, func(x, y run) int { return cmp.Compare(x.first, y.first) })
+	slices.SortFunc(e.runs, func(x, y run) int {
+		return cmp.Or(cmp.Compare(x.first, y.first), cmp.Compare(x.segment(), y.segment()))
+	})
 	for i := range e.runs {
 		if r := &e.runs[i]; r.sealed != nil {
 			e.sealed = append(e.sealed, r.sealed)
@@ -254,13 +256,15 @@ func (v *View) Runs() int { return len(v.e.runs) }
 func (v *View) Sealed() int { return len(v.e.sealed) }
 
 // runOfSeq returns the number of the run that holds sequence seq, if any does: the last one whose first sequence is
-// not above it, 0 when all are.
+// not above it, 0 when all are. Runs without events share their first sequence with the run behind them.
 func (e *epoch) runOfSeq(seq uint64) int {
-	i, found := slices.BinarySearchFunc(e.runs, seq, func(r run, seq uint64) int { return cmp.Compare(r.first, seq) })
-	if !found && i > 0 {
-		i--
-	}
-	return i
+	behind, _ := slices.BinarySearchFunc(e.runs, seq, func(r run, seq uint64) int {
+		if r.first <= seq {
+			return -1
+		}
+		return 1
+	})
+	return max(0, behind-1)
 }
 
 func compareID(x, y *event.ID) int { return bytes.Compare(x[:], y[:]) }
