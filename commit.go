@@ -65,23 +65,28 @@ type stagedKey struct {
 
 // lead commits one group: first, if there is one, and everyone who waits. Then it hands the lead on.
 func (s *Store) lead(first *request) {
+	own := 0
+	if first != nil {
+		own = 1
+	}
+	s.queue.gather(own)
 	group := s.queue.take(first)
 	s.commit.mu.Lock()
 	s.commitAll(group)
 	s.commit.mu.Unlock()
-	own := first
-	if own == nil {
-		own = group[0] // it was woken to lead, and is the first who waited
+	leader := first
+	if leader == nil {
+		leader = group[0] // it was woken to lead, and is the first who waited
 	}
-	// The answers go out before the lead does: those who append again at once are then part of the next group, and
-	// fewer, larger groups share fewer syncs.
+	// The answers go out before the lead does: whoever appends again at once can then be part of the next group.
 	for _, r := range group {
-		if r != own {
+		if r != leader {
 			r.wake <- false
 		}
 	}
+	answered := len(group)
 	clear(group)
-	s.queue.leave()
+	s.queue.leave(answered)
 	s.kick()
 }
 
@@ -144,7 +149,7 @@ func (s *Store) rotate() error {
 // fail gives err to every request whose outcome hangs on the group.
 func fail(group []*request, err error) {
 	for _, r := range group {
-		if r.err == nil && !r.settled {
+		if !r.settled {
 			r.err = err
 		}
 	}
@@ -261,7 +266,9 @@ func (s *Store) publish() {
 		if err := c.raw.Decode(body); err != nil {
 			panic("batpak: a staged body does not decode: " + err.Error())
 		}
-		c.active.Add(&c.raw, uint32(c.base+int64(sp.from)), uint32(sp.to-sp.from))
+		if err := c.active.Add(&c.raw, uint32(c.base+int64(sp.from)), uint32(sp.to-sp.from)); err != nil {
+			panic("batpak: a staged event does not index: " + err.Error())
+		}
 		if i < len(c.staged)-1 && planted.On(planted.BatchVisibleItemByItem) {
 			c.active.Publish()
 			s.set.SetVisible(c.raw.Seq)

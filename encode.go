@@ -27,7 +27,7 @@ type request struct {
 	// Set by the committer.
 	receipts []Receipt
 	err      error
-	settled  bool // the outcome does not hang on the group: it was known before
+	settled  bool // the outcome, an error too, does not hang on the group: the log says it
 
 	// Guarded by the queue's lock.
 	state requestState
@@ -115,15 +115,23 @@ func (s *Store) encodeBatch(r *request, drafts []Draft) error {
 		if err := s.encode(r, &drafts[i], i); err != nil {
 			return &BatchError{Index: i, Err: err}
 		}
-	}
-	if r.bytes > s.opts.MaxBatchBytes {
-		return &LimitError{Field: "batch bytes", Value: r.bytes, Limit: s.opts.MaxBatchBytes}
+		if r.bytes > s.opts.MaxBatchBytes { // now, not when all of it is encoded
+			return &LimitError{Field: "batch bytes", Value: payloadBytes(drafts), Limit: s.opts.MaxBatchBytes}
+		}
 	}
 	if err := s.checkSize(r); err != nil {
 		return err
 	}
 	r.hashContents(drafts)
 	return r.checkKeys()
+}
+
+// payloadBytes returns the size of all payloads.
+func payloadBytes(drafts []Draft) (total int64) {
+	for i := range drafts {
+		total += int64(len(drafts[i].Payload))
+	}
+	return total
 }
 
 // checkKeys refuses a batch that uses a key twice: the second could only be a retry of the first.
@@ -248,10 +256,25 @@ func (s *Store) check(d *Draft, index int) error {
 	case d.Ack > AckDurable:
 		return &DraftError{Field: "Ack", Reason: "not an acknowledgement"}
 	}
+	if err := checkCoordinate(d.Coordinate); err != nil {
+		return err
+	}
 	if len(d.Tags) == 0 && len(d.Extensions) == 0 {
 		return nil
 	}
 	return checkExtras(d)
+}
+
+// checkCoordinate refuses what did not come from coordinate.New: such a frame could never be read again.
+func checkCoordinate(c coordinate.Coordinate) error {
+	err := coordinate.Check("entity", c.Entity())
+	if err == nil {
+		err = coordinate.Check("scope", c.Scope())
+	}
+	if err != nil {
+		return &DraftError{Field: "Coordinate", Err: err}
+	}
+	return nil
 }
 
 // checkExtras validates tags and extensions.

@@ -8,3 +8,8 @@ require (
 	golang.org/x/sync v0.24.0 // errgroup: segments are opened in parallel
 	golang.org/x/sys v0.49.0 // flock and its like, fdatasync: package syscall is frozen
 )
+
+require (
+	go.uber.org/goleak v1.3.0 // indirect
+	pgregory.net/rapid v1.3.0 // indirect
+)

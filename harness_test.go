@@ -384,7 +384,7 @@ type findings struct {
 func (f *findings) add(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.count++; len(f.first) < 1000 {
+	if f.count++; len(f.first) < 10 {
 		f.first = append(f.first, err)
 	}
 }

@@ -122,7 +122,9 @@ func (o *Options) withDefaults() (Options, error) {
 	c.SyncEvery = orDefault(c.SyncEvery, defaultSyncEvery)
 	c.MaxEventBytes = orDefault(c.MaxEventBytes, defaultMaxEventBytes)
 	c.MaxBatchEvents = orDefault(c.MaxBatchEvents, defaultMaxBatchEvents)
-	c.MaxBatchBytes = max(orDefault(c.MaxBatchBytes, defaultMaxBatchBytes), c.MaxEventBytes)
+	if c.MaxBatchBytes = orDefault(c.MaxBatchBytes, defaultMaxBatchBytes); c.MaxBatchBytes > 0 {
+		c.MaxBatchBytes = max(c.MaxBatchBytes, c.MaxEventBytes)
+	}
 	c.FillAhead = orDefault(c.FillAhead, defaultFillAhead)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -2,7 +2,9 @@ package batpak
 
 import (
 	"context"
+	"runtime"
 	"sync"
+	"time"
 )
 
 // The queue is how goroutines share write groups without a goroutine of its own: whoever arrives while nobody commits
@@ -13,6 +15,9 @@ type queue struct {
 	waiting []*request // in order of arrival
 	spare   []*request // the other buffer of waiting
 	led     bool       // somebody leads
+	crowd   int        // who may be part of the next group: those who wait, and those who were just answered
+	misses  int        // gatherings in a row that the crowd did not come to
+	skip    int        // groups until the next gathering
 	closed  bool       // nobody may enter
 	idle    sync.Cond  // signalled when the last leader leaves; L is mu
 }
@@ -78,6 +83,44 @@ func (q *queue) remove(r *request) {
 	}
 }
 
+// gatherMost bounds how long a new leader waits for those who were just answered; it is a fraction of any disk's sync.
+const gatherMost = 40 * time.Microsecond
+
+// maxMisses bounds how many gatherings are left out when nobody came: 2^6.
+const maxMisses = 6
+
+// gather gives those who were just answered time to append again: a group of twice the size costs the same sync, and
+// without it one of many callers leads a group of its own while all others miss it. own is whether the leader waits, too.
+// Where they do not come it is tried less and less often.
+func (q *queue) gather(own int) {
+	q.mu.Lock()
+	begin, crowd, skip := len(q.waiting)+own, q.crowd, q.skip > 0
+	if skip {
+		q.skip--
+	}
+	q.mu.Unlock()
+	if skip || begin >= crowd {
+		return
+	}
+	now := begin
+	for end := time.Now().Add(gatherMost); now < crowd-crowd/8 && time.Now().Before(end); now = q.count() + own {
+		runtime.Gosched()
+	}
+	if 4*(now-begin) >= crowd-begin {
+		q.misses = 0
+		return
+	}
+	q.misses = min(q.misses+1, maxMisses)
+	q.skip = 1 << q.misses
+}
+
+// count returns how many wait.
+func (q *queue) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
 // take returns everyone who waits; first, if there is one, goes before them. The slice is
 // valid until leave.
 func (q *queue) take(first *request) []*request {
@@ -97,10 +140,11 @@ func (q *queue) take(first *request) []*request {
 	return group
 }
 
-// leave hands the lead to the first who waits, or to nobody.
-func (q *queue) leave() {
+// leave hands the lead to the first who waits, or to nobody. answered is how many were in the group that ends.
+func (q *queue) leave(answered int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.crowd = len(q.waiting) + answered
 	if len(q.waiting) > 0 {
 		next := q.waiting[0]
 		next.state = requestLeads

@@ -32,7 +32,7 @@ func (s *Store) replay(r *request) (replayed bool, err error) {
 		}
 		receipt, staged, ok, err := s.known(&r.items[i])
 		if err != nil {
-			r.receipts = r.receipts[:0]
+			r.receipts, r.settled = r.receipts[:0], !staged
 			if r.batch {
 				err = &BatchError{Index: i, Err: err}
 			}
@@ -54,7 +54,7 @@ func (s *Store) replay(r *request) (replayed bool, err error) {
 		}
 		return true, nil
 	}
-	r.receipts = r.receipts[:0]
+	r.receipts, r.settled = r.receipts[:0], settled
 	return false, &PartialReplayError{Known: known}
 }
 

@@ -1,6 +1,8 @@
 package batpak
 
 import (
+	"errors"
+
 	"batpak/event"
 	"batpak/internal/planted"
 	"batpak/segment"
@@ -38,6 +40,7 @@ func (s *Store) stage(r *request) error {
 	for i := range r.items {
 		if err := s.stageItem(r, i); err != nil {
 			c.restore(p)
+			r.settled = !c.hangs(err)
 			if r.batch {
 				err = &BatchError{Index: i, Err: err}
 			}
@@ -56,6 +59,13 @@ func (s *Store) stage(r *request) error {
 	return nil
 }
 
+// hangs reports whether err tells of an event that the group is about to commit: when the group fails, that event was
+// never there, and the group's error is the answer.
+func (c *committer) hangs(err error) bool {
+	var conflict *ConflictError
+	return errors.As(err, &conflict) && conflict.ReadAfter > c.seq-uint64(len(c.staged))
+}
+
 // stageItem stamps, links and copies one draft.
 func (s *Store) stageItem(r *request, i int) error {
 	c, it := &s.commit, &r.items[i]
@@ -68,6 +78,9 @@ func (s *Store) stageItem(r *request, i int) error {
 	}
 	c.seq++
 	c.hlc = c.hlc.Next(c.wall)
+	if planted.On(planted.OrderByClock) {
+		c.hlc = event.HLCAt(c.wall) | c.hlc&0xffff
+	}
 	id := event.NewID(c.hlc, c.random.Uint64())
 
 	from := len(c.buf)

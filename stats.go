@@ -19,11 +19,12 @@ type Stats struct {
 // Stats returns what the store knows of itself. It lists the directory and reads no file. After Close only what was
 // counted in memory is there.
 func (s *Store) Stats() Stats {
-	st := Stats{Events: s.state.Folder.Len(), Durable: s.durable.Load()}
+	st := Stats{Events: s.state.Folder.Len()}
 	if v := s.set.Acquire(); v != nil {
 		st.Visible, st.Sealed = v.Visible(), v.Sealed()
 		v.Release()
 	}
+	st.Durable = s.durable.Load() // not before: what SyncAlways shows is durable
 	if w := s.commit.current.Load(); w != nil && !s.closed.Load() {
 		s.commit.mu.Lock()
 		st.Active, st.Failed = s.commit.writer.End(), s.commit.writer.Err()

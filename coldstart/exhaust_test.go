@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,7 @@ import (
 	"batpak/segment"
 )
 
-var exhaustive = flag.Bool("exhaustive", false, "try every case where a sample is taken otherwise")
+var exhaustive = flag.Bool("exhaustive", os.Getenv("BATPAK_NIGHT") != "", "try every case where a sample is taken otherwise")
 
 // sample returns n where one case of n is tried, 1 where all of them are.
 func sample(n int) int {

@@ -75,7 +75,7 @@ func (l *listing) add(e vfs.Entry) error {
 	if e.Name == cursorsName && e.Mode.IsDir() {
 		return nil
 	}
-	if !e.Mode.IsRegular() {
+	if !e.Mode.IsRegular() && !planted.On(planted.LinkFollowed) {
 		return &vfs.UnsafePathError{Name: e.Name, Reason: "not a regular file"}
 	}
 	switch kind {

@@ -55,7 +55,7 @@ func (s *State) rotate(first uint64) (Unsealed, error) {
 	if err != nil {
 		s.recut = true // the tree's tiles of this segment went with the cut
 		if !s.withoutTrace(h.Segment) {
-			old.Poison(err)
+			err = old.Poison(err)
 		}
 		return Unsealed{}, err
 	}

@@ -106,6 +106,11 @@ func (o *opener) examine(t *tail) error {
 	if err := t.examineRest(); err != nil {
 		return err
 	}
+	if o.lock == nil && t.movedOn() {
+		// What stands behind was written after the scan had looked here, and proves nothing about what it saw.
+		t.facts.rest, t.torn, t.lost = restZeroes, 0, 0
+		t.durable = max(t.header.Len(), int64(t.through))
+	}
 	if t.half() {
 		t.facts.batch = half
 	}
@@ -163,6 +168,12 @@ func (t *tail) examineRest() error {
 		return fmt.Errorf("read segment %06d: %w", t.link.id, err)
 	}
 	return nil
+}
+
+// movedOn reports whether a frame now stands where the scan ended: a writer is at work. Everything behind a frame is
+// written after it, so this is to be called when what is behind has been looked at.
+func (t *tail) movedOn() bool {
+	return t.facts.rest >= restBytes && segment.NewScanner(t.file, t.header, t.stop, t.size).Next()
 }
 
 // lastNonZero returns the offset behind the last byte in [from, to) that is not zero, from when there is none.

@@ -114,7 +114,8 @@ func TestVerifyEveryBit(t *testing.T) {
 		wg.Go(func() {
 			for name := range work {
 				for i := range len(files[name]) * 8 {
-					if testing.Short() && i%31 != 0 {
+					// By day every byte has one of its bits flipped, another one than its neighbours.
+					if !*exhaustive && i%8 != i/8%8 {
 						continue
 					}
 					flips.Add(1)

@@ -117,5 +117,10 @@ func (h HLC) String() string {
 	return fmt.Sprintf("%s+%d", h.Time().Format("2006-01-02T15:04:05.000Z"), h.Counter())
 }
 
-// Next returns the reading for an event committed at wall after h: the wall clock where it is ahead, else h and one.
-func (h HLC) Next(wall time.Time) HLC { return max(h+1, HLCAt(wall)) }
+// maxWall is the latest wall clock that moves an HLC forward, in the year 6429: above it there is room to count on for
+// ever, so that one absurd reading cannot use the numbers up.
+const maxWall HLC = 1 << 63
+
+// Next returns the reading for an event committed at wall after h: the wall clock where it is ahead, else h and one. A
+// wall clock after the year 6429 is taken for that year.
+func (h HLC) Next(wall time.Time) HLC { return max(h+1, min(HLCAt(wall), maxWall)) }

@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 
+	"batpak/internal/planted"
 	"batpak/internal/wire"
 )
 
@@ -14,7 +15,7 @@ import (
 //	5       1     flags       see FrameFlags
 //	6       2     zero
 //	8       4     through     durable-through mark: bytes of this file known synced when the frame was written
-//	12      4     header sum  CRC-32C of salt, the frame's own offset (u64), and bytes 0–11
+//	12      4     header sum  CRC-32C of bytes 0–11, continued from the salt's sum XOR the frame's own offset
 //	16      4     body sum    CRC-32C of the body, continued from the header sum
 //	20      n     body
 //
@@ -80,11 +81,22 @@ func (f *Frame) End() int64 { return f.Offset + f.Len() }
 type Seal struct{ seed uint32 }
 
 // NewSeal returns the seal of the segment with the given salt.
-func NewSeal(salt [16]byte) Seal { return Seal{wire.Sum(0, salt[:])} }
+func NewSeal(salt [16]byte) Seal {
+	if planted.On(planted.CRCNotBoundToPlace) {
+		return Seal{}
+	}
+	return Seal{wire.Sum(0, salt[:])}
+}
 
 // headerSum is the checksum of the first bytes of a frame header at offset.
 func (s Seal) headerSum(head []byte, offset int64) uint32 {
-	return wire.Sum(wire.SumUint64(s.seed, uint64(offset)), head[:offHeadSum])
+	if planted.On(planted.CRCNotBoundToPlace) {
+		offset = 0
+	}
+	if planted.On(planted.HeaderNotInCRC) {
+		head = make([]byte, offHeadSum)
+	}
+	return wire.Sum(s.seed^uint32(offset), head[:offHeadSum])
 }
 
 // AppendFrame appends a frame to dst that will stand at offset.
@@ -133,6 +145,10 @@ func (s Seal) decodeHead(b []byte, offset int64, f *Frame) (bodyLen int, why fla
 	n, sum := le.Uint32(b), le.Uint32(b[offHeadSum:])
 	if s.headerSum(b, offset) != sum {
 		if allZero(b[:FrameHeaderLen]) {
+			if planted.On(planted.ZeroFrameAccepted) {
+				*f = Frame{Offset: offset}
+				return 0, flawNone
+			}
 			return 0, flawZero
 		}
 		return 0, flawHeaderSum
@@ -143,10 +159,18 @@ func (s Seal) decodeHead(b []byte, offset int64, f *Frame) (bodyLen int, why fla
 		return 0, flawFutureType
 	case f.Type == 0 || le.Uint16(b[offZero:]) != 0 || int64(f.Through) > offset:
 		return 0, flawHeader
-	case n == 0 || n > MaxBody:
+	case n == 0 || n > MaxBody && !planted.On(planted.Uint32LengthSum):
 		return 0, flawLength
 	}
 	return int(n), flawNone
+}
+
+// fits reports whether a frame with a body of n bytes ends within room.
+func fits(n int, room int64) bool {
+	if planted.On(planted.Uint32LengthSum) {
+		return uint32(n)+FrameHeaderLen <= uint32(room)
+	}
+	return int64(n) <= room-FrameHeaderLen
 }
 
 // decodeFrame decodes the frame at the start of b, which stands at offset.
@@ -160,7 +184,7 @@ func (s Seal) decodeFrame(b []byte, offset int64, f *Frame) flaw {
 
 // decodeBody sets the body, of n bytes, of the frame at the start of b; the header has been decoded.
 func (f *Frame) decodeBody(b []byte, n int) flaw {
-	if n > len(b)-FrameHeaderLen {
+	if !fits(n, int64(len(b))) {
 		return flawShort
 	}
 	f.Body = b[FrameHeaderLen : FrameHeaderLen+n : FrameHeaderLen+n]

@@ -266,7 +266,7 @@ func TestFrameIsBoundToItsPlace(t *testing.T) {
 			t.Fatalf("DecodeFrame at %d of a frame of offset 1000 = %v", offset, err)
 		}
 	}
-	for bit := range 40 {
+	for bit := range 31 { // offsets are below MaxSize
 		if _, err := a.DecodeFrame(frame, 1, 1000^1<<bit); err == nil {
 			t.Errorf("the frame decodes at offset %d", 1000^int64(1)<<bit)
 		}

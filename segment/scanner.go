@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+
+	"batpak/internal/planted"
 )
 
 // scanBlock is how much a Scanner reads at once: large enough for sequential disks, small enough for the L2 cache.
@@ -43,7 +45,10 @@ func (s *Scanner) Next() bool {
 		return false
 	}
 	n, why := s.seal.decodeHead(head, s.pos, &s.frame)
-	if why == flawNone && int64(n) > s.limit-s.pos-FrameHeaderLen {
+	if planted.On(planted.LengthBeforeCRC) && len(head) == FrameHeaderLen {
+		s.buf = append(make([]byte, 0, binary.LittleEndian.Uint32(head)), s.buf...)
+	}
+	if why == flawNone && !fits(n, s.limit-s.pos) {
 		why = flawShort
 	}
 	if why != flawNone {

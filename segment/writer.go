@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"batpak/internal/planted"
 	"batpak/internal/vfs"
 )
 
@@ -74,6 +75,9 @@ func (w *Writer) begin() error {
 	}
 	if err := w.file.Sync(); err != nil {
 		return err
+	}
+	if planted.On(planted.NoDirSyncAtCreate) {
+		return nil
 	}
 	return w.dir.Sync()
 }
@@ -199,10 +203,23 @@ func (w *Writer) SyncFile() error {
 	if w.syncErr != nil {
 		return w.syncErr
 	}
+	if planted.On(planted.WrongFileSynced) && w.header.Previous > 0 {
+		return syncOther(w.dir, w.header.Previous)
+	}
 	if err := w.file.Sync(); err != nil {
 		w.syncErr = fmt.Errorf("sync segment %06d: %w", w.header.Segment, err)
 	}
 	return w.syncErr
+}
+
+// syncOther is a planted bug: it syncs the segment that was full.
+func syncOther(dir vfs.Dir, id uint64) error {
+	f, err := dir.OpenWrite(Name(id))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }
 
 // MarkDurable records that a [Writer.SyncFile] that began when End was end has succeeded.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"batpak/internal/planted"
 )
 
 // tempSuffix ends the names of files that [WriteFileAtomic] has not renamed yet.
@@ -43,6 +45,9 @@ func replaceFile(d Dir, name string, data []byte) error {
 	if err := d.Rename(temp, name); err != nil {
 		return err
 	}
+	if planted.On(planted.NoDirSyncAtCreate) {
+		return nil
+	}
 	return d.Sync()
 }
 
@@ -52,7 +57,7 @@ func writeNewFile(d Dir, name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err = f.WriteAt(data, 0); err == nil {
+	if _, err = f.WriteAt(data, 0); err == nil && !planted.On(planted.RenameBeforeSync) {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strconv"
 	"sync"
+
+	"batpak/internal/planted"
 )
 
 // errWouldBlock says that the lock of a file is held elsewhere.
@@ -71,6 +73,9 @@ type osLock struct {
 func (l *osLock) Close() error {
 	err := fs.ErrClosed
 	l.once.Do(func() {
+		if planted.On(planted.LockFileDeletedAtClose) {
+			_ = os.Remove(l.f.Name())
+		}
 		// A child process between fork and exec may hold a copy of the descriptor: unlock, then close.
 		err = errors.Join(unlockFile(l.f), l.f.Close())
 		l.release()
@@ -87,6 +92,12 @@ func (d *osDir) Lock(name string) (LockFile, error) {
 		return nil, &LockedError{Path: path, PID: os.Getpid()}
 	}
 	release := func() { heldLocks.release(d.info, name) }
+	if planted.On(planted.LockByPIDFile) {
+		if _, err := os.Lstat(path); err == nil {
+			release()
+			return nil, &LockedError{Path: path}
+		}
+	}
 	f, err := d.lockPath(path)
 	if err != nil {
 		release()

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/exp/mmap"
+
+	"batpak/internal/planted"
 )
 
 // A Map is a read-only view of one file, as long as it was when it was mapped. It is a struct and not an
@@ -79,6 +81,9 @@ func (m *Map) Close() error {
 // wraps [ErrMapFault]. Any other panic passes through. It costs some ten nanoseconds: put it around a
 // whole search or scan, not around each ReadAt. It may be nested.
 func (m *Map) Guarded(fn func() error) (err error) {
+	if planted.On(planted.MapWithoutLengthCheck) {
+		return fn()
+	}
 	old := debug.SetPanicOnFault(true)
 	defer func() {
 		debug.SetPanicOnFault(old)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"batpak/internal/planted"
 )
 
 // A memDir is an open directory of a Mem.
@@ -104,7 +106,7 @@ func (d *memDir) Lock(name string) (LockFile, error) {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
 	full := path.Join(d.path, name)
-	if d.m.locks[full] {
+	if d.m.locks[full] || planted.On(planted.LockByPIDFile) && d.m.dirs[d.path][name] != nil {
 		return nil, &LockedError{Path: full, PID: memPID}
 	}
 	node, err := d.regularLocked("lock", name)

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"syscall"
+
+	"batpak/internal/planted"
 )
 
 // A memFile is an open file of a Mem.
@@ -144,6 +146,10 @@ func (l *memLock) Close() error {
 	}
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
+	if planted.On(planted.LockFileDeletedAtClose) {
+		delete(l.m.dirs[l.dir], l.name)
+		l.m.recordLocked(Op{Kind: OpRemove, Dir: l.dir, Name: l.name, Inode: l.node.id})
+	}
 	delete(l.m.locks, l.path)
 	return nil
 }

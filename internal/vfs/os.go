@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/exp/mmap"
+
+	"batpak/internal/planted"
 )
 
 // OS is the file system of the operating system.
@@ -123,6 +125,9 @@ func (d *osDir) Create(name string) (File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR|safeFlags, d.filePerm)
 	if err != nil {
 		return nil, err
+	}
+	if planted.On(planted.WorldReadableFiles) {
+		_ = f.Chmod(0o644)
 	}
 	return &osFile{f: f}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"batpak/internal/planted"
 )
 
 // errNotDir is the errno of a path that ought to be a directory.
@@ -39,6 +41,9 @@ func (f *osFile) Size() (int64, error) {
 // openRegular opens the file at path if it is a regular file with one link, and the one that stood there
 // before it was opened. With os.O_CREATE in flag it may be missing.
 func openRegular(path string, flag int, perm fs.FileMode) (*os.File, fs.FileInfo, error) {
+	if planted.On(planted.LinkFollowed) {
+		return openAny(path, flag, perm)
+	}
 	before, err := os.Lstat(path)
 	switch {
 	case err == nil:
@@ -64,6 +69,16 @@ func openRegular(path string, flag int, perm fs.FileMode) (*os.File, fs.FileInfo
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, info, nil
+}
+
+// openAny is a planted bug: it opens whatever a link leads to.
+func openAny(path string, flag int, perm fs.FileMode) (*os.File, fs.FileInfo, error) {
+	f, err := os.OpenFile(path, flag, perm)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	return f, info, err
 }
 
 // mustBeRegular checks the entry at path without opening it. A hard link passes: its name may be moved or

@@ -1,0 +1,201 @@
+//go:build planted
+
+package batpak_test
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"batpak/internal/planted"
+)
+
+// killers name for each planted bug the check that must see it. Every check passes without the bug.
+var killers = map[planted.Bug]func() error{
+	planted.NoDirSyncAtCreate:       swept("W4"),
+	planted.RenameBeforeSync:        swept("W1"),
+	planted.AckBeforeSync:           swept("W1"),
+	planted.SyncOnCloseOnly:         swept("W2"),
+	planted.WrongFileSynced:         swept("W4"),
+	planted.SyncRetried:             failed("W1", "EIO"),
+	planted.TailResumedInPlace:      swept("W9-never"),
+	planted.GroupErrorToLeaderOnly:  failed("W2", "EIO"),
+	planted.WeakestSyncWins:         swept("W2-never"),
+	planted.PublishBeforeSync:       swept("W1"),
+	planted.CutAtFirstBadFrame:      flipped("blind"),
+	planted.RefuseAtFirstBadFrame:   swept("W1"),
+	planted.KeepFramesAfterHole:     swept("W1-never"),
+	planted.HalfBatchKept:           swept("W3-never"),
+	planted.HeaderNotInCRC:          verifyFindsHeaderFlips,
+	planted.LengthBeforeCRC:         openIsBounded,
+	planted.Uint32LengthSum:         forgedLengthIsRefused,
+	planted.CRCNotBoundToPlace:      cut("crashed"),
+	planted.ZeroFrameAccepted:       zeroesAreNoFrames,
+	planted.FooterDecidesCommitment: swept("W4"),
+	planted.FooterCountUnchecked:    footerOfAnotherHistory,
+	planted.BatchVisibleItemByItem:  batchesAppearWhole,
+	planted.ChainFromBatchsLast:     swept("W3"),
+	planted.SequenceReusedAfterCut:  swept("W1-never"),
+	planted.AnchorIgnored:           cut("closed"),
+	planted.OrderByClock:            clocksMayJump,
+	planted.LockByPIDFile:           swept("W9"),
+	planted.LockFileDeletedAtClose:  lockFileStays,
+	planted.WorldReadableFiles:      filesArePrivate,
+	planted.LinkFollowed:            linksAreRefused,
+	planted.MapWithoutLengthCheck:   shrunkFileIsAnError,
+	planted.StrangersTempRemoved:    strangersStay,
+}
+
+// elsewhere lists the bugs that no check of this package can see yet, and why.
+var elsewhere = map[planted.Bug]string{}
+
+func swept(name string) func() error {
+	return func() error {
+		for _, w := range longWorkloads() {
+			if w.name == name {
+				return runSweeps([]sweep{{w: w, seed: 1, random: 2}}, new(tally))
+			}
+		}
+		return fmt.Errorf("no workload %s", name)
+	}
+}
+
+func failed(name, failure string) func() error {
+	return func() error {
+		for _, w := range failingWorkloads() {
+			if w.name != name {
+				continue
+			}
+			calls, err := callsOf(&w)
+			if err != nil {
+				return err
+			}
+			for n := 1; n <= calls; n++ {
+				for _, fail := range failures {
+					f := failing{w: w, name: fail.name, d: fail.d, n: n, power: true}
+					if fail.name != failure {
+						continue
+					}
+					if err := f.run(); err != nil {
+						return fmt.Errorf("%v: %w", &f, err)
+					}
+				}
+			}
+			return nil
+		}
+		return fmt.Errorf("no workload %s", name)
+	}
+}
+
+func flipped(name string) func() error {
+	return damagedWith(name, func(s *specimen) func(func(damage) bool) { return s.flips(0, 41) })
+}
+
+func cut(name string) func() error {
+	return damagedWith(name, func(s *specimen) func(func(damage) bool) { return s.cuts(17) })
+}
+
+func damagedWith(name string, todo func(*specimen) func(func(damage) bool)) func() error {
+	return func() error {
+		s, err := newSpecimen(name, name != "closed", name == "blind")
+		if err != nil {
+			return err
+		}
+		h := &hospital{s: s}
+		h.admit(todo(s))
+		if h.wrong.count > 0 {
+			return h.wrong.first[0]
+		}
+		return nil
+	}
+}
+
+// caught runs the check of a bug without it and with it.
+func caught(t *testing.T, bug planted.Bug) {
+	t.Helper()
+	check := killers[bug]
+	if err := guarded(check); err != nil {
+		t.Fatalf("without the bug: %v", err)
+	}
+	planted.Set(bug, true)
+	t.Setenv(plantEnv, bug.String())
+	err := guarded(check)
+	planted.Set(bug, false)
+	if err == nil {
+		t.Fatal("nothing has seen it")
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	t.Logf("seen: %s", first)
+}
+
+// guarded turns a panic into an error.
+func guarded(check func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return check()
+}
+
+func TestPlanted_NoDirSyncAtCreate(t *testing.T)       { caught(t, planted.NoDirSyncAtCreate) }
+func TestPlanted_RenameBeforeSync(t *testing.T)        { caught(t, planted.RenameBeforeSync) }
+func TestPlanted_AckBeforeSync(t *testing.T)           { caught(t, planted.AckBeforeSync) }
+func TestPlanted_SyncOnCloseOnly(t *testing.T)         { caught(t, planted.SyncOnCloseOnly) }
+func TestPlanted_WrongFileSynced(t *testing.T)         { caught(t, planted.WrongFileSynced) }
+func TestPlanted_SyncRetried(t *testing.T)             { caught(t, planted.SyncRetried) }
+func TestPlanted_TailResumedInPlace(t *testing.T)      { caught(t, planted.TailResumedInPlace) }
+func TestPlanted_GroupErrorToLeaderOnly(t *testing.T)  { caught(t, planted.GroupErrorToLeaderOnly) }
+func TestPlanted_WeakestSyncWins(t *testing.T)         { caught(t, planted.WeakestSyncWins) }
+func TestPlanted_PublishBeforeSync(t *testing.T)       { caught(t, planted.PublishBeforeSync) }
+func TestPlanted_CutAtFirstBadFrame(t *testing.T)      { caught(t, planted.CutAtFirstBadFrame) }
+func TestPlanted_RefuseAtFirstBadFrame(t *testing.T)   { caught(t, planted.RefuseAtFirstBadFrame) }
+func TestPlanted_KeepFramesAfterHole(t *testing.T)     { caught(t, planted.KeepFramesAfterHole) }
+func TestPlanted_HalfBatchKept(t *testing.T)           { caught(t, planted.HalfBatchKept) }
+func TestPlanted_HeaderNotInCRC(t *testing.T)          { caught(t, planted.HeaderNotInCRC) }
+func TestPlanted_LengthBeforeCRC(t *testing.T)         { caught(t, planted.LengthBeforeCRC) }
+func TestPlanted_Uint32LengthSum(t *testing.T)         { caught(t, planted.Uint32LengthSum) }
+func TestPlanted_CRCNotBoundToPlace(t *testing.T)      { caught(t, planted.CRCNotBoundToPlace) }
+func TestPlanted_ZeroFrameAccepted(t *testing.T)       { caught(t, planted.ZeroFrameAccepted) }
+func TestPlanted_FooterDecidesCommitment(t *testing.T) { caught(t, planted.FooterDecidesCommitment) }
+func TestPlanted_FooterCountUnchecked(t *testing.T)    { caught(t, planted.FooterCountUnchecked) }
+func TestPlanted_BatchVisibleItemByItem(t *testing.T)  { caught(t, planted.BatchVisibleItemByItem) }
+func TestPlanted_ChainFromBatchsLast(t *testing.T)     { caught(t, planted.ChainFromBatchsLast) }
+func TestPlanted_SequenceReusedAfterCut(t *testing.T)  { caught(t, planted.SequenceReusedAfterCut) }
+func TestPlanted_AnchorIgnored(t *testing.T)           { caught(t, planted.AnchorIgnored) }
+func TestPlanted_OrderByClock(t *testing.T)            { caught(t, planted.OrderByClock) }
+func TestPlanted_LockByPIDFile(t *testing.T)           { caught(t, planted.LockByPIDFile) }
+func TestPlanted_LockFileDeletedAtClose(t *testing.T)  { caught(t, planted.LockFileDeletedAtClose) }
+func TestPlanted_WorldReadableFiles(t *testing.T)      { caught(t, planted.WorldReadableFiles) }
+func TestPlanted_LinkFollowed(t *testing.T)            { caught(t, planted.LinkFollowed) }
+func TestPlanted_MapWithoutLengthCheck(t *testing.T)   { caught(t, planted.MapWithoutLengthCheck) }
+func TestPlanted_StrangersTempRemoved(t *testing.T)    { caught(t, planted.StrangersTempRemoved) }
+
+// TestEveryPlantedBugHasAKiller: a bug without a test would prove nothing.
+func TestEveryPlantedBugHasAKiller(t *testing.T) {
+	source, err := os.ReadFile("planted_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bug := range planted.Bugs() {
+		if reason := elsewhere[bug]; reason != "" {
+			t.Logf("%v: %s", bug, reason)
+			continue
+		}
+		if killers[bug] == nil || !strings.Contains(string(source), "func TestPlanted_"+bug.String()+"(") {
+			t.Errorf("%v has no test", bug)
+		}
+	}
+	t.Logf("%d bugs, %d of them concern a later version", len(planted.Bugs()), len(elsewhere))
+}
+
+// childPlants plants the bug that the parent process is held against.
+func childPlants(t *testing.T) {
+	t.Helper()
+	planted.Set(planted.MapWithoutLengthCheck, os.Getenv(plantEnv) == planted.MapWithoutLengthCheck.String())
+}
+
+// plantEnv tells a child process to have the bug.
+const plantEnv = "BATPAK_TEST_PLANT"
