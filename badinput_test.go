@@ -87,7 +87,7 @@ type badCall struct {
 	want   verdict
 }
 
-// one returns the bad calls of a draft: alone, and as the second of a batch.
+// oneAndInBatch returns the bad calls of a draft: alone, and as the second of a batch.
 func oneAndInBatch(name string, d batpak.Draft, want verdict) []badCall {
 	return []badCall{
 		{name, []batpak.Draft{d}, false, want},

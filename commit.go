@@ -204,11 +204,24 @@ func (s *Store) write(seq uint64, hlc event.HLC) error {
 		return err
 	}
 	if planted.On(planted.PublishBeforeSync) {
+		s.index()
 		s.publish()
 		c.staged, c.hashes = c.staged[:0], c.hashes[:0]
 	}
-	return s.syncIfAsked()
+	if len(c.staged) < indexAside || !c.durable {
+		s.index()
+		return s.syncIfAsked()
+	}
+	// The disk works for a while: the other core can index the group meanwhile.
+	var aside sync.WaitGroup
+	aside.Go(s.index)
+	err = s.syncIfAsked()
+	aside.Wait()
+	return err
 }
+
+// indexAside is the size of a group from which it is indexed beside its sync: below, starting a goroutine costs more.
+const indexAside = 16
 
 // syncIfAsked syncs if the store's mode or any draft of the group asks for it.
 func (s *Store) syncIfAsked() error {
@@ -258,8 +271,9 @@ func (s *Store) position() segment.Pos {
 	return segment.Pos{Segment: w.Header().Segment, Offset: w.Durable()}
 }
 
-// publish indexes the group and makes it visible, all of it at once.
-func (s *Store) publish() {
+// index adds the group to the active segment's index, where nobody sees it before publish. A group whose sync then
+// fails stays unseen for good: the writer is poisoned.
+func (s *Store) index() {
 	c := &s.commit
 	for i, sp := range c.staged {
 		body := c.buf[sp.from+segment.FrameHeaderLen : sp.to]
@@ -274,6 +288,11 @@ func (s *Store) publish() {
 			s.set.SetVisible(c.raw.Seq)
 		}
 	}
+}
+
+// publish makes the group visible, all of it at once.
+func (s *Store) publish() {
+	c := &s.commit
 	c.active.Publish()
 	c.folder.Take(c.hashes...)
 	s.set.SetVisible(c.seq)

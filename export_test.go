@@ -9,14 +9,20 @@ import (
 // SetFS makes the stores that o opens live in fs.
 func (o *Options) SetFS(fs vfs.FS) { o.fs = fs }
 
-// WaitIdle returns when the background has nothing left to fill, to prepare or to seal.
-func (s *Store) WaitIdle() {
+// WaitSealed returns when the background has nothing left to seal.
+func (s *Store) WaitSealed() {
 	b := &s.background
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	for len(b.pending) > 0 || b.busy {
 		b.quiet.Wait()
 	}
-	b.mu.Unlock()
+}
+
+// WaitIdle returns when the background has nothing left to fill, to prepare or to seal.
+func (s *Store) WaitIdle() {
+	s.WaitSealed()
+	b := &s.background
 	// The second nudge is taken when what the first one asked for is done.
 	for range 2 {
 		select {

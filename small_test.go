@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ func TestOpenIsBounded(t *testing.T)          { noError(t, openIsBounded()) }
 func TestForgedLengthIsRefused(t *testing.T)  { noError(t, forgedLengthIsRefused()) }
 func TestZeroesAreNoFrames(t *testing.T)      { noError(t, zeroesAreNoFrames()) }
 func TestFooterOfAnotherHistory(t *testing.T) { noError(t, footerOfAnotherHistory()) }
+func TestFillLeavesSealedAlone(t *testing.T)  { noError(t, fillLeavesSealedAlone()) }
 func TestBatchesAppearWhole(t *testing.T)     { noError(t, batchesAppearWhole()) }
 func TestClocksMayJump(t *testing.T)          { noError(t, clocksMayJump()) }
 func TestLockFileStays(t *testing.T)          { noError(t, lockFileStays()) }
@@ -218,6 +220,48 @@ func footerOfAnotherHistory() error {
 		return fmt.Errorf("with the segment of another history: %w", err)
 	}
 	return nil
+}
+
+// fillLeavesSealedAlone holds up a fill until its segment is sealed: the zeroes must not land on the footer.
+func fillLeavesSealedAlone() error {
+	r := newRig(batpak.Options{FillAhead: 1 << 10})
+	held, release := make(chan struct{}), make(chan struct{})
+	var armed atomic.Bool
+	r.intercept = func(c vfs.Call) vfs.Decision {
+		if c.Kind == vfs.OpOpenWrite && c.Name == segment.Name(1) && armed.CompareAndSwap(true, false) {
+			close(held)
+			<-release
+		}
+		return vfs.Decision{}
+	}
+	if err := r.open(); err != nil {
+		return err
+	}
+	defer r.kill()
+	armed.Store(true)
+	if err := appends(1)(r); err != nil {
+		return err
+	}
+	<-held
+	if err := errors.Join(second(r.append(r.draft(streamA, 1700))), second(r.append(r.draft(streamA, 1700))), second(r.append(r.draft(streamA, 1700)))); err != nil {
+		return err
+	}
+	r.st.WaitSealed()
+	close(release)
+	r.settle()
+	h := r.history()
+	c := claim{want: h, least: len(h), most: len(h)}
+	if _, err := c.holds(r.st); err != nil {
+		return err
+	}
+	if err := stepReopen(r); err != nil {
+		return err
+	}
+	if rep := r.st.OpenReport(); rep.Scanned > 0 {
+		return fmt.Errorf("a footer is gone:\n%v", rep)
+	}
+	_, err := c.holds(r.st)
+	return err
 }
 
 // batchesAppearWhole checks that readers never see a part of a batch.

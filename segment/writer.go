@@ -278,7 +278,7 @@ func (w *Writer) fillStep(f vfs.File) error {
 	w.fill.Lock()
 	from := w.filled.Load()
 	to := min(from+min(w.window(), fillMost), w.size)
-	if from >= to {
+	if from >= to || w.gaveUp.Load() {
 		w.fill.Unlock()
 		return nil
 	}
@@ -307,8 +307,14 @@ func (w *Writer) tellSync(err error) {
 	}
 }
 
-// Close releases the file and syncs nothing. After a clean end the caller has called Trim first.
-func (w *Writer) Close() error { return w.file.Close() }
+// Close releases the file and syncs nothing. After a clean end the caller has called Trim first. A Fill that is still
+// under way writes nothing any more: what comes behind the frames now is the footer.
+func (w *Writer) Close() error {
+	w.fill.Lock()
+	w.gaveUp.Store(true)
+	w.fill.Unlock()
+	return w.file.Close()
+}
 
 // Trim cuts the zeroes behind the last frame and makes the length durable. Everything written must be durable
 // already. It is for clean closes: nobody may call Fill any more.

@@ -275,7 +275,7 @@ func randomDrafts(rng *rand.Rand, n int) []batpak.Draft {
 		}
 		if rng.IntN(3) == 0 {
 			d.Tags = []string{"t\u2029", "u"}
-			d.Extensions = map[string][]byte{"k\n": {0, 1, 2}, "empty": nil}
+			d.Extensions = map[string][]byte{"k\"": {0, 1, 2}, "empty": nil}
 		}
 		if rng.IntN(3) == 0 {
 			d.Lane, d.Depth, d.PayloadVersion = 1<<32-1, rng.Uint32(), 65535
