@@ -109,7 +109,7 @@ func (s *Store) commitAll(group []*request) {
 func (s *Store) room(group []*request) (int, error) {
 	c := &s.commit
 	if err := c.writer.Err(); err != nil {
-		return 0, &WriteError{MayLand: true, Err: err}
+		return 0, &WriteError{Poisoned: true, Err: err}
 	}
 	if group[0].size() > c.writer.Room() {
 		if err := s.rotate(); err != nil {
@@ -141,7 +141,7 @@ func (s *Store) rotate() error {
 		s.durable.Store(c.seq)
 	}
 	if err != nil {
-		return &WriteError{MayLand: errors.Is(err, segment.ErrPoisoned), Err: err}
+		return &WriteError{Poisoned: errors.Is(err, segment.ErrPoisoned), Err: err}
 	}
 	return nil // the beacon follows with the next sync; the new segment's header says as much
 }
@@ -198,7 +198,8 @@ func (s *Store) write(seq uint64, hlc event.HLC) error {
 	if err != nil {
 		c.streams.rollback(0)
 		c.seq, c.hlc = seq, hlc
-		return &WriteError{MayLand: errors.Is(err, segment.ErrPoisoned), Err: err}
+		poisoned := errors.Is(err, segment.ErrPoisoned)
+		return &WriteError{MayLand: poisoned, Poisoned: poisoned, Err: err}
 	}
 	if err := s.hit(fault.GroupWritten); err != nil {
 		return err
@@ -243,7 +244,7 @@ func (s *Store) syncWritten() error {
 		err = nil
 	}
 	if err != nil {
-		return &WriteError{MayLand: true, Err: err}
+		return &WriteError{MayLand: true, Poisoned: true, Err: err}
 	}
 	if err := s.hit(fault.GroupSynced); err != nil {
 		return err
@@ -260,7 +261,7 @@ func (s *Store) syncWritten() error {
 func (s *Store) hit(p fault.Point) error {
 	c := &s.commit
 	if err := s.opts.hook.Hit(fault.Site{Point: p, Segment: c.writer.Header().Segment, Seq: c.seq}); err != nil {
-		return &WriteError{MayLand: true, Err: c.writer.Poison(err)}
+		return &WriteError{MayLand: true, Poisoned: true, Err: c.writer.Poison(err)}
 	}
 	return nil
 }

@@ -137,22 +137,28 @@ func (e *CanceledError) Unwrap() []error { return []error{ErrCanceled, e.Err} }
 
 // A WriteError says that a write group failed.
 type WriteError struct {
-	// MayLand: what is on disk is unknown (a sync failed); the store takes no more writes and says what survived
-	// after it is opened again. When false, the group left no trace and the store goes on.
+	// MayLand: what is on disk is unknown, since a sync failed; the events may be found later, or not. When false
+	// they never will be.
 	MayLand bool
-	Err     error // the cause
+	// Poisoned: the store takes no more writes, and says what survived after it is opened again. When false it goes
+	// on as if nothing had been asked of it.
+	Poisoned bool
+	Err      error // the cause; in a poisoned store the first one
 }
 
 func (e *WriteError) Error() string {
-	if e.MayLand {
+	switch {
+	case e.MayLand:
 		return fmt.Sprintf("%v: outcome unknown: %v", ErrPoisoned, e.Err)
+	case e.Poisoned:
+		return fmt.Sprintf("%v: takes no writes: %v", ErrPoisoned, e.Err)
 	}
 	return fmt.Sprintf("%v: %v", ErrNotLanded, e.Err)
 }
 
 // Unwrap returns [ErrPoisoned] or [ErrNotLanded], and the cause.
 func (e *WriteError) Unwrap() []error {
-	if e.MayLand {
+	if e.Poisoned {
 		return []error{ErrPoisoned, e.Err}
 	}
 	return []error{ErrNotLanded, e.Err}

@@ -26,9 +26,7 @@ func (s *Store) Stats() Stats {
 	}
 	st.Durable = s.durable.Load() // not before: what SyncAlways shows is durable
 	if w := s.commit.current.Load(); w != nil && !s.closed.Load() {
-		s.commit.mu.Lock()
-		st.Active, st.Failed = s.commit.writer.End(), s.commit.writer.Err()
-		s.commit.mu.Unlock()
+		st.Active, st.Failed = w.Written(), w.Err() // without the committer's lock: the disk may hang
 	}
 	entries, err := s.state.Dir.List()
 	if err != nil {

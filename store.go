@@ -189,7 +189,7 @@ func (s *Store) Flush(ctx context.Context) error {
 		return ErrClosed
 	}
 	if err := s.commit.writer.Err(); err != nil {
-		return &WriteError{MayLand: true, Err: err}
+		return &WriteError{Poisoned: true, Err: err}
 	}
 	if s.commit.writer.Durable() == s.commit.writer.End() {
 		return nil
@@ -204,7 +204,7 @@ func (s *Store) OpenReport() coldstart.Report { return s.state.Report }
 func (s *Store) ID() [16]byte { return s.state.StoreID }
 
 // Close makes everything durable, in every mode, and releases the directory. Appends that are under way get their
-// outcome, later ones [ErrClosed]; reads that are under way end with [ErrClosed] at their next step. Closing twice
+// outcome, later ones [ErrClosed]; reads that are under way end with [ErrClosed] within 64 events. Closing twice
 // is the same as closing once.
 //
 // Errors: the failure that poisoned the writer, if one did; any I/O error.
@@ -231,7 +231,7 @@ func (s *Store) close() error {
 func (s *Store) finish() error {
 	c := &s.commit
 	if err := c.writer.Err(); err != nil {
-		return &WriteError{MayLand: true, Err: err}
+		return &WriteError{Poisoned: true, Err: err}
 	}
 	if c.writer.Durable() != c.writer.End() {
 		if err := s.syncWritten(); err != nil {

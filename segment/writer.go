@@ -31,9 +31,9 @@ type Writer struct {
 	size   int64 // where the segment is to be sealed
 
 	// Owned by the committer.
-	end     int64        // behind the last good frame
-	durable atomic.Int64 // synced up to here; others may read it
-	poison  error        // first failure that cannot be undone; every later call returns it
+	end     int64                 // behind the last good frame
+	durable atomic.Int64          // synced up to here; others may read it
+	poison  atomic.Pointer[error] // first failure that cannot be undone; every later call returns it
 
 	// syncing guards one sync of the file at a time.
 	syncing sync.Mutex
@@ -125,8 +125,13 @@ func (w *Writer) Durable() int64 { return w.durable.Load() }
 // Room returns how many bytes still fit.
 func (w *Writer) Room() int64 { return w.size - w.end }
 
-// Err returns the failure that poisoned the writer, or nil.
-func (w *Writer) Err() error { return w.poison }
+// Err returns the failure that poisoned the writer, or nil. Safe for concurrent use.
+func (w *Writer) Err() error {
+	if err := w.poison.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // Write appends one write group: whole frames, encoded for offset End. Nothing is durable before Sync.
 //
@@ -135,8 +140,8 @@ func (w *Writer) Err() error { return w.poison }
 //
 // Errors: [ErrFull], before anything is written; [ErrPoisoned]; the I/O error.
 func (w *Writer) Write(group []byte) error {
-	if w.poison != nil {
-		return w.poison
+	if err := w.Err(); err != nil {
+		return err
 	}
 	if int64(len(group)) > w.Room() {
 		return fmt.Errorf("%w: segment %06d: %d bytes of %d left", ErrFull, w.header.Segment, len(group), w.Room())
@@ -181,8 +186,8 @@ func (w *Writer) cutBackLocked(cause error) error {
 //
 // Errors: [ErrPoisoned] with the I/O error.
 func (w *Writer) Sync() error {
-	if w.poison != nil {
-		return w.poison
+	if err := w.Err(); err != nil {
+		return err
 	}
 	if w.durable.Load() == w.end {
 		return nil
@@ -229,10 +234,11 @@ func (w *Writer) MarkDurable(end int64) { w.durable.Store(max(w.durable.Load(), 
 func (w *Writer) Poison(cause error) error { return w.poisoned(cause) }
 
 func (w *Writer) poisoned(cause error) error {
-	if w.poison == nil {
-		w.poison = fmt.Errorf("%w: %w", ErrPoisoned, cause)
+	if w.poison.Load() == nil {
+		err := fmt.Errorf("%w: %w", ErrPoisoned, cause)
+		w.poison.Store(&err)
 	}
-	return w.poison
+	return w.Err()
 }
 
 // window returns how many zeroes should stand ready: as many bytes as were written so far, within bounds, so that small
@@ -246,6 +252,9 @@ func (w *Writer) NeedsFill() bool {
 	filled := w.filled.Load()
 	return w.ahead > 0 && !w.gaveUp.Load() && filled < w.size && filled-w.seen.Load() < w.window()
 }
+
+// Written returns the offset behind the last frame written. Safe for concurrent use.
+func (w *Writer) Written() int64 { return w.seen.Load() }
 
 // Lag returns how many bytes were written and not synced. Safe for concurrent use.
 func (w *Writer) Lag() int64 { return w.seen.Load() - w.durable.Load() }
@@ -319,8 +328,8 @@ func (w *Writer) Close() error {
 // Trim cuts the zeroes behind the last frame and makes the length durable. Everything written must be durable
 // already. It is for clean closes: nobody may call Fill any more.
 func (w *Writer) Trim() error {
-	if w.poison != nil {
-		return w.poison
+	if err := w.Err(); err != nil {
+		return err
 	}
 	if w.filled.Load() == w.end {
 		return nil
