@@ -32,23 +32,36 @@ type readStore struct {
 func newReadStore(b *testing.B) *readStore {
 	b.Helper()
 	r := &readStore{dir: filepath.Join(b.TempDir(), "store")}
-	st, err := batpak.Open(r.dir, &batpak.Options{Sync: batpak.SyncNever})
+	r.ids = writeBench(b, r.dir, readEvents, true)
+	var err error
+	if r.Store, err = batpak.Open(r.dir, nil); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { r.Store.Close() })
+	return r
+}
+
+// writeBench writes n events of 10,000 streams to a new store and returns their IDs. With full it also fills the active
+// segment, so that all of them are sealed.
+func writeBench(b *testing.B, dir string, n int, full bool) (ids []event.ID) {
+	b.Helper()
+	st, err := batpak.Open(dir, &batpak.Options{Sync: batpak.SyncNever})
 	if err != nil {
 		b.Fatal(err)
 	}
 	drafts := benchDrafts(10_000)
-	for i := 0; i < readEvents; i += 1000 {
+	for i := 0; i < n; i += 1000 {
 		receipts, err := st.AppendBatch(b.Context(), drafts[i%10_000:i%10_000+1000])
 		if err != nil {
 			b.Fatal(err)
 		}
 		for _, receipt := range receipts {
-			r.ids = append(r.ids, receipt.ID)
+			ids = append(ids, receipt.ID)
 		}
 	}
 	big := drafts[0]
 	big.Payload = []byte(strings.Repeat("x", 16<<20))
-	for range 4 {
+	for i := 0; i < 4 && full; i++ {
 		if _, err := st.Append(b.Context(), big); err != nil {
 			b.Fatal(err)
 		}
@@ -56,11 +69,7 @@ func newReadStore(b *testing.B) *readStore {
 	if err := st.Close(); err != nil { // which waits for the seals
 		b.Fatal(err)
 	}
-	if r.Store, err = batpak.Open(r.dir, nil); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { r.Store.Close() })
-	return r
+	return ids
 }
 
 // mappedFrames maps the segments of the read store and returns the place of every event frame.
