@@ -263,11 +263,11 @@ func seed(t *testing.T) uint64 {
 func TestCrashStatesShort(t *testing.T) {
 	t.Parallel()
 	all := shortWorkloads()
-	share := envInt(t, "BATPAK_SHARE", sized(8, 8, 1)) // one of so many sequences
+	share := envInt(t, "BATPAK_SHARE", thinned(8, 8, 1)) // one of so many sequences
 	var sweeps []sweep
 	for i, w := range all {
-		if i%share == 0 || len(w.name) <= len("short-xy") || os.Getenv("BATPAK_STATE") != "" {
-			sweeps = append(sweeps, sweep{w: w, seed: seed1, random: sized(2, 2, 8), nested: sized(97, 17, 7)})
+		if i%share == 0 || len(w.name) <= len("short-xy") && !racing || os.Getenv("BATPAK_STATE") != "" {
+			sweeps = append(sweeps, sweep{w: w, seed: seed1, random: sized(2, 2, 8), nested: thinned(97, 37, 7)})
 		}
 	}
 	if oneState(t, sweeps) {
@@ -284,10 +284,11 @@ func TestCrashStatesLong(t *testing.T) {
 	t.Parallel()
 	var sweeps []sweep
 	for _, w := range longWorkloads() {
-		sweeps = append(sweeps, sweep{w: w, seed: seed(t), random: sized(4, 4, 64), nested: sized(131, 31, 11)})
+		sweeps = append(sweeps, sweep{w: w, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(0), nested: thinned(131, 61, 11)})
 	}
-	beacon := workload{"W4-beacon", batpak.Options{}, rotations}
-	sweeps = append(sweeps, sweep{w: beacon, beacon: true, seed: seed(t), random: sized(4, 4, 64), nested: sized(131, 31, 11)})
+	for _, beacon := range []workload{{"W4-beacon", batpak.Options{}, rotations}, {"W9-beacon", batpak.Options{}, crashes}} {
+		sweeps = append(sweeps, sweep{w: beacon, beacon: true, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(0), nested: thinned(131, 61, 11)})
+	}
 	if oneState(t, sweeps) {
 		return
 	}
@@ -302,7 +303,7 @@ func TestCrashStatesLyingSync(t *testing.T) {
 	for _, w := range longWorkloads() {
 		if strings.HasPrefix(w.name, "W1") || strings.HasPrefix(w.name, "W4") || strings.HasPrefix(w.name, "W9") {
 			w.name += "-lying"
-			sweeps = append(sweeps, sweep{w: w, mode: vfs.LyingSync, seed: seed(t), random: sized(4, 4, 64), limit: sized(700, 1500, 0)})
+			sweeps = append(sweeps, sweep{w: w, mode: vfs.LyingSync, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(sized(700, 1500, 0))})
 		}
 	}
 	if oneState(t, sweeps) {

@@ -374,6 +374,24 @@ func sized(desk, submitted, atNight int) int {
 	return desk
 }
 
+// thinned returns the stride for the lane that runs: one of so many cases is tried, and fewer where the race detector
+// watches.
+func thinned(desk, submitted, atNight int) int {
+	n := sized(desk, submitted, atNight)
+	if racing {
+		n = 16*n + 1
+	}
+	return n
+}
+
+// unlessRacing returns a limit on cases, where 0 means none: a small one where the race detector watches.
+func unlessRacing(limit int) int {
+	if racing {
+		return 60
+	}
+	return limit
+}
+
 // findings collects what is wrong, from many goroutines.
 type findings struct {
 	mu    sync.Mutex
