@@ -54,8 +54,11 @@ type committer struct {
 	raw    event.Raw
 }
 
-// A span is a frame in the group buffer.
-type span struct{ from, to int }
+// A span is an event's frame in the group buffer.
+type span struct {
+	from, to int
+	entity   uint32 // its number in the active segment
+}
 
 // A stagedKey is an idempotency key whose event is in the group being committed.
 type stagedKey struct {
@@ -281,7 +284,7 @@ func (s *Store) index() {
 		if err := c.raw.Decode(body); err != nil {
 			panic("batpak: a staged body does not decode: " + err.Error())
 		}
-		if err := c.active.Add(&c.raw, uint32(c.base+int64(sp.from)), uint32(sp.to-sp.from)); err != nil {
+		if err := c.active.AddTo(sp.entity, &c.raw, uint32(c.base+int64(sp.from)), uint32(sp.to-sp.from)); err != nil {
 			panic("batpak: a staged event does not index: " + err.Error())
 		}
 		if i < len(c.staged)-1 && planted.On(planted.BatchVisibleItemByItem) {

@@ -69,7 +69,8 @@ func (c *committer) hangs(err error) bool {
 // stageItem stamps, links and copies one draft.
 func (s *Store) stageItem(r *request, i int) error {
 	c, it := &s.commit, &r.items[i]
-	head, err := c.streams.head(s.set, streamKey{it.at.Entity(), it.lane})
+	entity := c.active.Entity(it.at.Entity())
+	head, err := c.streams.head(s.set, entity, streamKey{it.at.Entity(), it.lane})
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (s *Store) stageItem(r *request, i int) error {
 	copy(frame[segment.FrameHeaderLen+it.metaLen:], hash[:])
 	c.finish(r, frame, from)
 
-	c.staged = append(c.staged, span{from, len(c.buf)})
+	c.staged = append(c.staged, span{from, len(c.buf), entity})
 	c.hashes = append(c.hashes, hash)
 	c.streams.advance(head, c.seq, &hash)
 	r.receipts = append(r.receipts, Receipt{

@@ -90,6 +90,7 @@ func (c *committer) start(state *coldstart.State) {
 // use makes w the segment that is written to.
 func (c *committer) use(w *segment.Writer, active *index.Active) {
 	c.writer, c.active, c.seal = w, active, w.Seal()
+	c.streams.reset()
 	c.current.Store(w)
 }
 

@@ -18,15 +18,12 @@ type streamHead struct {
 	hash  event.Hash
 }
 
-// streamsKept is how many heads each generation of the cache holds: 32 Ki heads in two generations take about 5 MiB,
-// whatever the number of streams in the store.
-const streamsKept = 16 << 10
-
-// streams caches the heads of streams that were appended to lately; the runs hold all of them. It has two
-// generations: a full one becomes the old one, and what is not used again goes with it. Owned by the committer.
+// streams holds the heads of the streams that the active segment has events of; the runs hold all of them. It goes
+// with the segment, so that its size does not follow the number of streams in the store. Owned by the committer.
 type streams struct {
-	young, old map[streamKey]*streamHead
-	undo       []streamUndo // changes of the group being staged, oldest first
+	main  []*streamHead             // of lane 0, by the entity's number in the active segment; nil: not looked up
+	lanes map[streamKey]*streamHead // of the other lanes
+	undo  []streamUndo              // changes of the group being staged, oldest first
 }
 
 // A streamUndo takes one change back.
@@ -36,25 +33,37 @@ type streamUndo struct {
 }
 
 func newStreams() *streams {
-	return &streams{young: make(map[streamKey]*streamHead)}
+	return &streams{lanes: make(map[streamKey]*streamHead)}
 }
 
-// head returns the head of a stream, which belongs to the cache; advance changes it.
-func (c *streams) head(set *index.Set, k streamKey) (*streamHead, error) {
-	if h := c.young[k]; h != nil {
+// reset forgets every head: another segment is active, and numbers entities anew.
+func (c *streams) reset() {
+	clear(c.main)
+	c.main = c.main[:0]
+	clear(c.lanes)
+}
+
+// head returns the head of a stream, which belongs to c; advance changes it. entity is the number of k.entity.
+func (c *streams) head(set *index.Set, entity uint32, k streamKey) (*streamHead, error) {
+	if k.lane != 0 {
+		if h := c.lanes[k]; h != nil {
+			return h, nil
+		}
+	} else if int(entity) < len(c.main) && c.main[entity] != nil {
+		return c.main[entity], nil
+	}
+	h := new(streamHead)
+	if err := lookupHead(set, k, h); err != nil {
+		return nil, err
+	}
+	if k.lane != 0 {
+		c.lanes[k] = h
 		return h, nil
 	}
-	h := c.old[k]
-	if h == nil {
-		h = new(streamHead)
-		if err := lookupHead(set, k, h); err != nil {
-			return nil, err
-		}
+	for len(c.main) <= int(entity) {
+		c.main = append(c.main, nil)
 	}
-	if len(c.young) >= streamsKept {
-		c.old, c.young = c.young, make(map[streamKey]*streamHead, streamsKept)
-	}
-	c.young[k] = h
+	c.main[entity] = h
 	return h, nil
 }
 

@@ -93,12 +93,43 @@ func (a *Active) LastSeq() uint64 { return a.last.seq }
 // Errors: *[segment.FrameError] with [segment.ErrCorrupt] when the sequence or the HLC does not ascend; the index is then
 // as it was.
 func (a *Active) Add(r *event.Raw, offset, length uint32) error {
+	if err := a.follows(r, offset); err != nil {
+		return err
+	}
+	a.put(a.entities.number(r.Entity), r, offset, length)
+	return nil
+}
+
+// Entity returns the number that this segment gives to an entity, for [Active.AddTo]. Committer only.
+func (a *Active) Entity(name string) uint32 {
+	h := hashOf(a.entities.seed, name)
+	if i, ok := findIn(&a.entities, h, name); ok {
+		return i
+	}
+	return a.entities.number([]byte(name))
+}
+
+// AddTo is [Active.Add] for an event whose entity has been looked up. Committer only.
+func (a *Active) AddTo(entity uint32, r *event.Raw, offset, length uint32) error {
+	if err := a.follows(r, offset); err != nil {
+		return err
+	}
+	a.put(entity, r, offset, length)
+	return nil
+}
+
+// follows reports whether r may come behind the event added last.
+func (a *Active) follows(r *event.Raw, offset uint32) error {
 	if r.Seq <= a.last.seq || r.HLC <= a.last.hlc && a.added > 0 || r.Seq < a.firstSeq {
 		return a.refuse(offset, "sequence or HLC does not ascend")
 	}
+	return nil
+}
+
+// put adds the row of r.
+func (a *Active) put(entity uint32, r *event.Raw, offset, length uint32) {
 	n, last := a.added, a.last.id
 	a.rows.reserve(n + 1)
-	entity := a.entities.number(r.Entity)
 	a.last = activeRow{
 		id: r.ID, seq: r.Seq, clock: r.Clock, hlc: r.HLC, offset: offset, length: length,
 		entity: entity, scope: a.scope(r.Scope), lane: r.Lane, kind: r.Kind, flags: r.Flags,
@@ -113,7 +144,6 @@ func (a *Active) Add(r *event.Raw, offset, length uint32) error {
 	}
 	a.added = n + 1
 	a.addID(&r.ID, &last)
-	return nil
 }
 
 // addID sees to it that the event added last is found by its ID. IDs ascend, and then the rows themselves are searched;
