@@ -382,8 +382,8 @@ func TestBitFlips(t *testing.T) {
 	}
 }
 
-// flips yields every flip of one bit, and every byte set to 00 and FF, of every file; behind the first full bytes one of
-// stride.
+// flips yields every flip of one bit, and every byte set to 00 and FF, of every file; behind the first full bytes of large
+// ones one of stride.
 func (s *specimen) flips(full, stride int) func(yield func(damage) bool) {
 	return func(yield func(damage) bool) {
 		n := 0
@@ -391,7 +391,7 @@ func (s *specimen) flips(full, stride int) func(yield func(damage) bool) {
 			for at, old := range s.files[file] {
 				masks := []byte{1, 2, 4, 8, 16, 32, 64, 128, old, ^old}
 				for i, mask := range masks {
-					if n++; mask == 0 || at >= full && n%stride != 0 {
+					if n++; mask == 0 || at >= full && (full == 0 || len(s.files[file]) > 1024) && n%stride != 0 {
 						continue
 					}
 					d := damage{file: file, name: fmt.Sprintf("byte %d ^ %02x", at, mask), change: func(b []byte) []byte {

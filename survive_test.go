@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"batpak"
+	"batpak/coldstart"
 	"batpak/coordinate"
 	"batpak/internal/vfs"
 	"batpak/segment"
@@ -22,7 +23,8 @@ type life struct {
 
 	// lied: the disk forgot what it had promised to keep. A typed refusal is then as good as a prefix.
 	lied bool
-	// compare checks the store before it is closed, too, and that a second open leaves the segments as they are.
+	// compare looks at the disk read-only first, checks the store before it is closed, too, and that a second open leaves
+	// the segments as they are.
 	compare bool
 
 	told   []told // what there was when the store was opened, and what was appended then
@@ -42,6 +44,11 @@ func (l *life) open() (*batpak.Store, error) {
 
 // live checks that the disk is held by c, and goes on. It returns how many events of the claim there are.
 func (l *life) live(c claim) (n int, err error) {
+	if l.compare {
+		if err := l.peek(c); err != nil {
+			return 0, fmt.Errorf("read-only: %w", err)
+		}
+	}
 	st, err := l.open()
 	if err != nil {
 		if l.lied && typedRefusal(err) {
@@ -73,6 +80,29 @@ func (l *life) live(c claim) (n int, err error) {
 		l.told[i].durable = min(l.told[i].durable, l.mem.OpCount())
 	}
 	return n, l.again(&after)
+}
+
+// peek opens the store read-only, before anyone has repaired it: it shows a prefix, and changes nothing.
+func (l *life) peek(c claim) error {
+	was, start := l.opts, l.mem.OpCount()
+	defer func() { l.opts = was }()
+	l.opts.ReadOnly = true
+	st, err := l.open()
+	switch {
+	case errors.Is(err, coldstart.ErrNoStore), l.lied && typedRefusal(err):
+		return nil
+	case err != nil:
+		return err
+	}
+	c.least = 0 // what is proven to be durable may be less than what is
+	_, err = c.holds(st)
+	if l.lied && typedReadError(err) {
+		err = nil
+	}
+	if err := errors.Join(err, st.Close()); err != nil {
+		return err
+	}
+	return unchanged(l.mem, start, true)
 }
 
 // errRefused says that a disk that lied was refused with a typed error.
