@@ -137,7 +137,7 @@ func badDrafts() (calls []badCall) {
 		{"key too long", func(d *batpak.Draft) { d.IdempotencyKey = make([]byte, 1025) }, overLimit("idempotency key", 1025, 1024)},
 		{"acknowledgement out of range", func(d *batpak.Draft) { d.Ack = 2 }, badDraft("Ack")},
 		{"cause below zero", func(d *batpak.Draft) { d.CausedByDraft = -1 }, badDraft("CausedByDraft")},
-		{"cause far away", func(d *batpak.Draft) { d.CausedByDraft = batpak.DraftAt(1 << 40) }, badDraft("CausedByDraft")},
+		{"cause far away", func(d *batpak.Draft) { d.CausedByDraft = batpak.DraftAt(1 << 30) }, badDraft("CausedByDraft")},
 		{"too many tags", func(d *batpak.Draft) { d.Tags = repeated("t", 65) }, overLimit("tags", 65, 64)},
 		{"too many bytes of tags", func(d *batpak.Draft) { d.Tags = repeated(strings.Repeat("t", 1024), 64) },
 			overLimit("tag bytes", 64*1026, 1<<16-1)},
