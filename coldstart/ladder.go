@@ -256,6 +256,9 @@ func (o *opener) noteSkips(runs []olderRun, reasons []error) {
 //
 // Errors: those that step down; *[FutureError]; I/O errors.
 func (o *opener) useFooter(r *olderRun) error {
+	if o.distrusted[r.link.id] {
+		return fmt.Errorf("%w: a page of the footer of segment %06d", segment.ErrDamaged, r.link.id)
+	}
 	s, err := index.OpenSealed(o.dir, o.meta.Store, r.link.id)
 	if errors.Is(err, segment.ErrFuture) {
 		return &FutureError{File: segment.Name(r.link.id), Err: err}

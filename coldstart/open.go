@@ -24,6 +24,9 @@ type opener struct {
 
 	meta    meta
 	created bool // by this open
+
+	distrusted map[uint64]bool // segments whose footer was found damaged behind its trailer
+
 	listing *listing
 	chain   *chain
 
@@ -85,13 +88,21 @@ func openWriter(ctx context.Context, cfg Config, dir vfs.Dir) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", cfg.Dir, err)
 	}
-	o := newOpener(cfg, dir)
-	o.lock = lock
-	s, err := o.openLocked(ctx)
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+	distrusted := make(map[uint64]bool)
+	for {
+		o := newOpener(cfg, dir)
+		o.lock, o.distrusted = lock, distrusted
+		s, err := o.openLocked(ctx)
+		if err == nil {
+			return s, nil
+		}
+		// A page of a footer is checked when it is needed. A footer is a cache: once more, without it.
+		var footer *segment.FooterError
+		if !errors.As(err, &footer) || !errors.Is(footer, segment.ErrDamaged) || distrusted[footer.Segment] {
+			return nil, errors.Join(err, lock.Close())
+		}
+		distrusted[footer.Segment] = true
 	}
-	return s, nil
 }
 
 func (o *opener) openLocked(ctx context.Context) (*State, error) {
