@@ -24,6 +24,7 @@ type background struct {
 	wg      sync.WaitGroup
 	nudge   chan struct{} // there may be something to fill or fold
 	lagging chan struct{} // SyncNever: much was written and not synced
+	behind  chan struct{} // there may be something to write an index block for
 
 	mu      sync.Mutex
 	pending []coldstart.Unsealed // full segments without a footer, oldest first
@@ -36,10 +37,12 @@ type background struct {
 func (b *background) start(s *Store) {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.nudge, b.lagging, b.sealing = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	b.behind = make(chan struct{}, 1)
 	b.quiet.L = &b.mu
 	b.pending = append(b.pending, s.state.Pending...)
 	b.wg.Go(func() { s.prepare() })
 	b.wg.Go(func() { s.sealAll() })
+	b.wg.Go(func() { s.state.Sweep(); s.indexBlocks() })
 	switch s.opts.Sync {
 	case SyncInterval:
 		ticker := time.NewTicker(s.opts.SyncEvery)
@@ -68,6 +71,9 @@ func (s *Store) kick() {
 	w := s.commit.current.Load()
 	if s.opts.Sync == SyncNever && w.Lag() > lagMost {
 		wake(s.background.lagging)
+	}
+	if s.state.Uncovered(w) >= s.opts.IndexEvery {
+		wake(s.background.behind)
 	}
 	if !w.NeedsFill() && !w.NeedsSpare() && s.commit.folder.Pending() < foldAt {
 		return

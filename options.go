@@ -47,6 +47,7 @@ const (
 	defaultSegmentSize    = 64 << 20
 	defaultSyncEvery      = 50 * time.Millisecond
 	defaultFillAhead      = 8 << 20
+	defaultIndexEvery     = 1 << 20
 	defaultMaxEventBytes  = 16 << 20
 	defaultMaxBatchEvents = 10_000
 	defaultMaxBatchBytes  = 32 << 20
@@ -93,6 +94,10 @@ type Options struct {
 	// background; they make syncs cheaper. Zero means 8 MiB; below zero means none. It is not used in SyncNever.
 	FillAhead int64
 
+	// IndexEvery is how many bytes of the active segment may become durable before the index so far is written down, in
+	// the background, so that an open after a crash replays no more than that. Zero means 1 MiB; at least 1.
+	IndexEvery int64
+
 	// DirPerm and FilePerm are the permissions of what Open makes. Zero means 0700 and 0600.
 	DirPerm, FilePerm fs.FileMode
 
@@ -126,6 +131,7 @@ func (o *Options) withDefaults() (Options, error) {
 		c.MaxBatchBytes = max(c.MaxBatchBytes, c.MaxEventBytes)
 	}
 	c.FillAhead = orDefault(c.FillAhead, defaultFillAhead)
+	c.IndexEvery = orDefault(c.IndexEvery, defaultIndexEvery)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -156,6 +162,7 @@ func (o *Options) validate() error {
 		{"MaxEventBytes", o.MaxEventBytes, o.MaxEventBytes > 0 && o.MaxEventBytes <= 1<<30, "outside 1 byte to 1 GiB"},
 		{"MaxBatchEvents", o.MaxBatchEvents, o.MaxBatchEvents >= 1, "below 1"},
 		{"MaxBatchBytes", o.MaxBatchBytes, o.MaxBatchBytes >= 1, "below 1 byte"},
+		{"IndexEvery", o.IndexEvery, o.IndexEvery >= 1, "below 1 byte"},
 		{"DirPerm", o.DirPerm, o.DirPerm&^fs.ModePerm == 0, "more than permission bits"},
 		{"FilePerm", o.FilePerm, o.FilePerm&^fs.ModePerm == 0, "more than permission bits"},
 	} {

@@ -68,7 +68,7 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 func (o *Options) coldstart(dir string) coldstart.Config {
 	c := coldstart.Config{
 		FS: o.fs, Dir: dir, DirPerm: o.DirPerm, FilePerm: o.FilePerm, ReadOnly: o.ReadOnly,
-		SegmentSize: o.SegmentSize, FillAhead: o.FillAhead, Relaxed: o.Sync != SyncAlways,
+		SegmentSize: o.SegmentSize, FillAhead: o.FillAhead, IndexEvery: o.IndexEvery, Relaxed: o.Sync != SyncAlways,
 		Now: o.Clock, Random: func(b []byte) { crand.Read(b) }, Hook: o.hook, Logger: o.Logger,
 	}
 	if o.ExpectHead != nil {
@@ -242,6 +242,8 @@ func (s *Store) finish() error {
 	if err := c.writer.Trim(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
+	c.folder.Fold()
+	s.indexRest()
 	if err := s.state.WriteAnchor(s.end(), true); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}

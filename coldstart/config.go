@@ -24,6 +24,10 @@ type Config struct {
 	SegmentSize int64 // bytes at which a segment is sealed; zero means segment.MinSize
 	FillAhead   int64 // bytes of zeroes kept ready behind the last frame; 0 and below mean none
 
+	// IndexEvery is how many bytes an index block is to cover: blocks that cover less, since the store was closed, are
+	// taken in by later ones. Zero means 1 MiB.
+	IndexEvery int64
+
 	// Relaxed announces a writer that acknowledges before it syncs.
 	Relaxed bool
 
@@ -53,6 +57,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SegmentSize == 0 {
 		c.SegmentSize = segment.MinSize
+	}
+	if c.IndexEvery == 0 {
+		c.IndexEvery = 1 << 20
 	}
 	if c.Now == nil {
 		c.Now = time.Now

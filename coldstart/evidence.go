@@ -74,7 +74,7 @@ func headerLen(l *link, t *tail) int64 {
 	case t == nil:
 		return (&segment.Header{}).Len()
 	}
-	size := t.header.TreeSize + t.events
+	size := t.header.TreeSize + t.total()
 	return (&segment.Header{Range: make([]event.Hash, bits.OnesCount64(size))}).Len()
 }
 

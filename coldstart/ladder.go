@@ -67,6 +67,7 @@ type Report struct {
 	Segments int // in the log
 	Footers  int // served by their footer
 	Scanned  int // older segments served by their frames
+	Blocks   int // index blocks that stand for frames of the scanned segments and the newest
 
 	Restored uint64 // events known without reading their frames
 	Replayed uint64 // events whose frames were read
@@ -92,12 +93,15 @@ type Report struct {
 
 // A Skip is one rung, or one piece of evidence, that did not hold.
 type Skip struct {
-	Rung    Rung
+	Rung    Rung   // 0 for evidence and for index blocks, which belong to no rung
 	Segment uint64 // 0 when it is not about one segment
 	Err     error  // wraps ErrAbsent, ErrStale, ErrDamaged, ErrForeign, or an error of package segment
 }
 
 func (s Skip) String() string {
+	if s.Rung == 0 {
+		return s.Err.Error()
+	}
 	if s.Segment == 0 {
 		return fmt.Sprintf("%v: %v", s.Rung, s.Err)
 	}
@@ -125,7 +129,7 @@ type olderRun struct {
 	link   *link
 	sealed *index.Sealed // by its footer; nil when it does not hold
 	frames *replay       // by its frames; nil when the footer holds
-	tree   *merkle.Tree  // at the segment's end, when its frames were read
+	tree   *merkle.Tree  // at the segment's end, when all of its frames were read
 }
 
 func (r *olderRun) close() {
@@ -133,7 +137,7 @@ func (r *olderRun) close() {
 		r.sealed.Close()
 	}
 	if r.frames != nil {
-		r.frames.file.Close()
+		r.frames.close()
 	}
 }
 
@@ -300,17 +304,17 @@ func (o *opener) scanOlder(ctx context.Context, r *olderRun) error {
 	if err != nil {
 		return err
 	}
-	tree := frames.folder.Cut()
+	tree, whole := frames.cut()
 	f := facts{subject: older, rest: restEnd}
-	if frames.at.offset != l.end() || frames.half() || frames.events != l.events() || tree.Root != l.next.Root ||
+	if frames.at.offset != l.end() || frames.half() || frames.total() != l.events() || tree.Root != l.next.Root ||
 		l.events() > 0 && frames.at.hlc != l.next.LastHLC {
 		f.rest = restBytes
 	}
 	if v := judge(f); v.do == actCorrupt {
-		frames.file.Close()
+		frames.close()
 		return corrupt(l.id, frames.at.offset, frames.at.seq+1, l.next.LastSeq, v.label, frames.fault(l.end()))
 	}
-	r.frames, r.tree = frames, &tree
+	r.frames, r.tree = frames, whole
 	return o.cfg.Hook.Hit(o.site(l.id, frames.at.seq))
 }
 

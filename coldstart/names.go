@@ -30,6 +30,7 @@ const (
 	nameOurs                 // a file of the store that is not a segment
 	nameSegment              //
 	nameQuarantined          // a segment that recovery took out of the log
+	nameBlocks               // index blocks of a segment
 	nameLeftover             // a temporary file of our own atomic replacement
 )
 
@@ -37,6 +38,7 @@ const (
 type listing struct {
 	segments    []segmentFile // by number
 	quarantined []string
+	blocks      []uint64 // segments with a file of index blocks
 	leftovers   []string
 	strangers   []string
 	hasAnchor   bool
@@ -83,6 +85,9 @@ func (l *listing) add(e vfs.Entry) error {
 		l.segments = append(l.segments, segmentFile{id, e.Size})
 	case nameQuarantined:
 		l.quarantined = append(l.quarantined, e.Name)
+	case nameBlocks:
+		l.blocks = append(l.blocks, id)
+		return nil // the number is the segment's
 	case nameLeftover:
 		l.leftovers = append(l.leftovers, e.Name)
 	}
@@ -101,6 +106,9 @@ func classify(name string) (id uint64, kind nameKind) {
 			return id, nameQuarantined
 		}
 	}
+	if id, ok := parseBlockName(name); ok {
+		return id, nameBlocks
+	}
 	if isOurs(name) {
 		return 0, nameOurs
 	}
@@ -113,10 +121,20 @@ func classify(name string) (id uint64, kind nameKind) {
 // tempSuffix is what [vfs.WriteFileAtomic] and this package end the name of a file with that is to be renamed.
 const tempSuffix = ".tmp"
 
+// parseBlockName returns the segment whose index blocks the file name holds.
+func parseBlockName(name string) (id uint64, ok bool) {
+	stem, found := strings.CutSuffix(name, segment.BlockSuffix)
+	if !found {
+		return 0, false
+	}
+	return segment.ParseName(stem + segment.Suffix)
+}
+
 // leavesTemp reports whether the store makes a file of this name by renaming.
 func leavesTemp(name string) bool {
 	_, ok := segment.ParseName(name)
-	return ok || isOurs(name) && name != lockName && name != cursorsName
+	_, blocks := parseBlockName(name)
+	return ok || blocks || isOurs(name) && name != lockName && name != cursorsName
 }
 
 func isOurs(name string) bool {

@@ -203,10 +203,10 @@ func (o *opener) count(v *survey) {
 			continue
 		}
 		r.Scanned++
-		r.add(run.frames)
+		o.add(run.frames)
 	}
 	if t := v.tail; t != nil {
-		r.add(t.replay)
+		o.add(t.replay)
 		r.Clean = o.clean(t)
 		if t.verdict.do == actMove {
 			r.TornBytes, r.LostFrames = t.torn, t.lost
@@ -217,12 +217,18 @@ func (o *opener) count(v *survey) {
 	}
 }
 
-// add counts a segment that was read by its frames.
-func (r *Report) add(p *replay) {
+// add counts a segment that was read by its frames, or by those behind its index blocks.
+func (o *opener) add(p *replay) {
+	r := o.report
+	r.Blocks += len(p.cover.runs)
+	r.Restored += p.cover.events(p.header)
 	r.Replayed += p.events
 	r.Frames += p.count
 	r.Fences += p.fences
-	r.Bytes += p.stop
+	r.Bytes += p.stop - p.cover.at.offset
+	if p.cover.reason != nil && o.lock != nil { // a reader may see a block that is being written
+		r.Skipped = append(r.Skipped, Skip{Segment: p.header.Segment, Err: p.cover.reason})
+	}
 	for k, n := range p.reserved {
 		r.Reserved[k] += n
 	}
@@ -239,7 +245,7 @@ func (o *opener) newState(v *survey) (*State, error) {
 		s.anchor.generation, s.anchor.whole = o.anchor.generation, !o.rotten
 	}
 	var sealed []*index.Sealed
-	var memory []*index.Active
+	var memory []*replay
 	for i := range v.runs {
 		r := &v.runs[i]
 		if r.sealed != nil {
@@ -248,19 +254,22 @@ func (o *opener) newState(v *survey) (*State, error) {
 		}
 		s.Pending = append(s.Pending, Unsealed{Header: r.link.header, Next: *r.link.next, Tree: r.tree})
 		if r.link.events() > 0 {
-			memory = append(memory, r.frames.active)
+			memory = append(memory, r.frames)
 		} else if err := r.frames.file.Close(); err != nil {
 			return nil, fmt.Errorf("close segment %06d: %w", r.link.id, err)
 		}
 	}
 	s.Set = index.NewSet(sealed, nil)
 	s.Folder = merkle.NewFolder(merkle.Range{})
-	for _, a := range memory {
-		s.Set.Rotate(a)
+	for _, r := range memory {
+		r.join(s.Set)
+		if r.active.Added() == 0 {
+			s.Set.Drop(r.active)
+		}
 	}
 	if t := v.tail; t != nil {
-		s.Set.Rotate(t.active)
-		s.Folder = t.folder
+		t.join(s.Set)
+		s.Folder, s.recut = t.folder, len(t.cover.runs) > 0
 		s.LastSeq, s.LastHLC, s.NextSeq = t.lastSeq(), t.at.hlc, t.at.seq+1
 	}
 	return s, nil
@@ -279,7 +288,7 @@ func (o *opener) recover(ctx context.Context, v *survey) (*State, error) {
 		err = o.settle(ctx, s, v.tail)
 	}
 	if err == nil {
-		err = o.tidy(v)
+		err = o.tidy(s, v)
 	}
 	if err == nil {
 		err = o.proceed(ctx, s, v.tail)
@@ -290,6 +299,7 @@ func (o *opener) recover(ctx context.Context, v *survey) (*State, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.abandon())
 	}
+	s.continueBlocks(v.tail)
 	s.Set.SetVisible(s.LastSeq)
 	return s, nil
 }

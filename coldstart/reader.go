@@ -101,7 +101,7 @@ func (o *opener) trim(ctx context.Context, v *survey) error {
 	if err != nil {
 		return err
 	}
-	t.file.Close()
+	t.close()
 	t.replay = kept
 	return nil
 }

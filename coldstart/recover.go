@@ -35,17 +35,26 @@ type survey struct {
 func (v *survey) close() {
 	closeRuns(v.runs)
 	if v.tail != nil {
-		v.tail.file.Close()
+		v.tail.close()
 	}
 }
 
 // tidy removes left-overs of crashed replacements and takes broken files out of the log.
-func (o *opener) tidy(v *survey) error {
+func (o *opener) tidy(s *State, v *survey) error {
 	for _, name := range o.listing.leftovers {
-		if err := o.dir.Remove(name); err != nil {
+		if err := o.discard(s, name); err != nil {
 			return fmt.Errorf("remove left-over %s: %w", name, err)
 		}
 		o.report.Removed = append(o.report.Removed, name)
+	}
+	for _, id := range o.listing.blocks {
+		if o.needsBlocks(v, id) {
+			continue
+		}
+		if err := o.discard(s, segment.BlockName(id)); err != nil {
+			return fmt.Errorf("remove index blocks: %w", err)
+		}
+		o.report.Removed = append(o.report.Removed, segment.BlockName(id))
 	}
 	for i := range v.broken {
 		name := segment.Name(v.broken[i].id)
@@ -64,6 +73,33 @@ func (o *opener) tidy(v *survey) error {
 	return nil
 }
 
+// discard removes a file. Where the system lets it the file's bytes are given back when s.Sweep closes it: freeing a whole
+// segment takes longer than the rest of an open.
+func (o *opener) discard(s *State, name string) error {
+	f, err := o.dir.OpenRead(name)
+	if err != nil {
+		return o.dir.Remove(name)
+	}
+	if err := o.dir.Remove(name); err != nil {
+		return errors.Join(f.Close(), o.dir.Remove(name)) // not of an open file, then
+	}
+	s.discarded = append(s.discarded, f)
+	return nil
+}
+
+// needsBlocks reports whether segment id is in the log and has no footer.
+func (o *opener) needsBlocks(v *survey, id uint64) bool {
+	if v.tail != nil && v.tail.link.id == id {
+		return true
+	}
+	for i := range v.runs {
+		if v.runs[i].link.id == id {
+			return v.runs[i].frames != nil
+		}
+	}
+	return false
+}
+
 // settle puts into t.kept what is to stay of the newest segment where it is, and checks the rest. It changes nothing on
 // disk: it can still refuse.
 //
@@ -79,7 +115,7 @@ func (o *opener) settle(ctx context.Context, s *State, t *tail) error {
 	}
 	t.kept = kept
 	s.Set.Replace([]uint64{t.link.id})
-	s.Set.Rotate(kept.active)
+	kept.join(s.Set)
 	return verifyDoubtful(ctx, s.Set, kept, t)
 }
 
@@ -129,10 +165,11 @@ func (o *opener) startLog(s *State) error {
 // new file: with a copy of the frames in doubt, if there are any.
 func (o *opener) move(ctx context.Context, s *State, t *tail) error {
 	kept := t.kept
-	tree := kept.folder.Cut()
+	tree, whole := kept.cut()
 	h := s.header(t.link.id, mark{kept.at.offset, kept.lastSeq(), kept.at.hlc}, &tree, kept.at.seq+1)
 	h.Recovered = true
-	u := Unsealed{Header: *t.header, Next: h, Tree: &tree}
+	u := Unsealed{Header: *t.header, Next: h, Tree: whole}
+	s.recut = false // the next segment's tiles begin with it
 	var err error
 	if kept.at.offset == t.at.offset {
 		s.Folder = kept.folder
@@ -144,7 +181,7 @@ func (o *opener) move(ctx context.Context, s *State, t *tail) error {
 		return err
 	}
 	if kept.events == 0 {
-		s.Set.Replace([]uint64{t.link.id}) // the set tells runs apart by their first sequence
+		s.Set.Drop(kept.active) // the set tells runs apart by their first sequence
 	}
 	s.Set.Rotate(s.Active)
 	s.Pending = append(s.Pending, u)
@@ -153,7 +190,7 @@ func (o *opener) move(ctx context.Context, s *State, t *tail) error {
 
 // lastSeq returns the last sequence of all events up to the end of the replay.
 func (r *replay) lastSeq() uint64 {
-	if r.events == 0 {
+	if r.total() == 0 {
 		return r.header.LastSeq
 	}
 	return r.at.seq
@@ -176,7 +213,7 @@ func (o *opener) moveFrames(ctx context.Context, s *State, h *segment.Header, ke
 		panic(fmt.Sprintf("coldstart: moved frames end at %+v, want offset %d, sequence %d", moved.at, end, t.at.seq))
 	}
 	if err != nil {
-		moved.file.Close()
+		moved.close()
 	}
 	return err
 }
@@ -214,7 +251,7 @@ func (o *opener) renew(ctx context.Context, s *State, t *tail) error {
 		return err
 	}
 	s.Active, s.Folder = again.active, again.folder
-	s.Set.Rotate(s.Active)
+	again.join(s.Set)
 	if again.at != t.at {
 		panic(fmt.Sprintf("coldstart: renewed segment ends at %+v, want %+v", again.at, t.at))
 	}

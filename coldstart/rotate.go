@@ -64,7 +64,7 @@ func (s *State) rotate(first uint64) (Unsealed, error) {
 		u.Tree, s.recut = nil, false
 	}
 	if s.Active.Added() == 0 {
-		s.Set.Replace([]uint64{u.Header.Segment}) // the set tells runs apart by their first sequence
+		s.Set.Drop(s.Active) // the set tells runs apart by their first sequence
 	}
 	s.Set.Rotate(active)
 	s.Writer, s.Active = w, active

@@ -29,7 +29,8 @@ func startOf(h *segment.Header) mark {
 type scan struct {
 	header *segment.Header
 	src    io.ReaderAt
-	until  int64 // stop in front of the frame or batch that would end behind it
+	until  int64  // stop in front of the frame or batch that would end behind it
+	most   uint64 // stop behind this many events, if that is not inside a batch; 0 means no limit
 
 	// each takes an event whose frame stands at offset; length counts the frame's header. It keeps nothing of r.
 	each func(r *event.Raw, offset, length uint32) error
@@ -104,7 +105,7 @@ func (s *scan) run(ctx context.Context) error {
 
 // take takes one frame; done says that it ends behind until.
 func (s *scan) take(f *segment.Frame) (done bool, err error) {
-	if s.batch.left == 0 && f.End() > s.until {
+	if s.batch.left == 0 && (f.End() > s.until || s.most > 0 && s.events >= s.most) {
 		return true, nil
 	}
 	switch {

@@ -35,6 +35,7 @@ func (s *State) Seal(ctx context.Context, u Unsealed) error {
 		return fmt.Errorf("seal: %w", err)
 	}
 	s.Set.ReplaceSealed(id, sealed)
+	s.dropBlocks(id)
 	if err := s.cfg.Hook.Hit(fault.Site{Point: fault.SegmentSealed, Segment: id, Seq: u.Next.LastSeq}); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"batpak/event"
 	"batpak/fault"
@@ -43,6 +44,11 @@ type State struct {
 	lock    vfs.LockFile
 	highest uint64 // number of a segment; owned by whoever calls Rotate
 	recut   bool   // Folder no longer has all tiles of the active segment; the same owner
+
+	discarded []vfs.File // removed, and still open
+
+	indexer indexer
+	indexed atomic.Pointer[segment.Pos] // where the index blocks of the active segment end
 
 	next      spareSlot
 	anchoring sync.Mutex // held while the anchor is written
@@ -89,10 +95,19 @@ func (s *State) writeAnchor(a Anchor) error {
 	return s.cfg.Hook.Hit(fault.Site{Point: fault.AnchorWritten, Segment: a.End.Segment, Seq: a.LastSeq})
 }
 
+// Sweep gives back the space of what the open has removed. It is for the background, once, and may be left to Close.
+func (s *State) Sweep() {
+	for _, f := range s.discarded {
+		_ = f.Close() // of a file that is gone
+	}
+	s.discarded = nil
+}
+
 // Close releases everything, syncs nothing, and writes nothing. Views that readers hold stay usable.
 func (s *State) Close() error {
 	s.next.close()
-	var errs []error
+	s.Sweep()
+	errs := []error{s.indexer.close()}
 	if s.Set != nil {
 		errs = append(errs, s.Set.Close())
 	}

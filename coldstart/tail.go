@@ -15,13 +15,41 @@ import (
 	"batpak/segment"
 )
 
-// A replay is one segment read into memory by its frames.
+// A replay is one segment made readable by its frames: those behind its index blocks are read into memory.
 type replay struct {
 	*scan
+	cover  *cover
 	file   vfs.File // whose reads go on as long as active is in use
 	size   int64    // of the file when the scan began
 	active *index.Active
 	folder *merkle.Folder // over all events up to the end of the scan
+}
+
+// total returns how many events the segment has up to the end of the replay.
+func (r *replay) total() uint64 { return r.cover.events(r.header) + r.events }
+
+// close gives up what no set has taken.
+func (r *replay) close() {
+	r.cover.close()
+	r.file.Close()
+}
+
+// join puts the replay into set, which takes it over.
+func (r *replay) join(set *index.Set) {
+	if len(r.cover.runs) > 0 {
+		set.Add(r.cover.runs...)
+	}
+	set.Rotate(r.active)
+}
+
+// cut returns the tree at the end of the replay, nil when its tiles are not all there: those that the covered events
+// completed are not.
+func (r *replay) cut() (tree merkle.Tree, whole *merkle.Tree) {
+	tree = r.folder.Cut()
+	if len(r.cover.runs) > 0 {
+		return tree, nil
+	}
+	return tree, &tree
 }
 
 // wholeFile is the until of a scan that ends where the frames end.
@@ -39,10 +67,14 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 		f.Close()
 		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
 	}
-	tree, _ := merkle.NewRange(h.TreeSize, h.Range) // the chain has checked it
+	c, err := readCover(dir, h, min(size, limit, until))
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
 	r := &replay{
-		scan: newScan(f, h, startOf(h), min(size, limit), until),
-		file: f, size: size, active: index.NewActive(h, f), folder: merkle.NewFolder(tree),
+		scan: newScan(f, h, c.at, min(size, limit), until), cover: c,
+		file: f, size: size, active: index.NewActiveFrom(h, c.at.seq+1, f), folder: merkle.NewFolder(c.tree),
 	}
 	hashes := make([]event.Hash, 0, 256) // taken together: the folder has a lock
 	r.each = func(raw *event.Raw, offset, length uint32) error {
@@ -56,7 +88,7 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 		return nil
 	}
 	if err := r.run(ctx); err != nil {
-		f.Close()
+		r.close()
 		return nil, err
 	}
 	r.folder.Take(hashes...)
@@ -92,7 +124,7 @@ func (o *opener) readTail(ctx context.Context, l *link) (*tail, error) {
 	}
 	t := &tail{replay: r, link: l, facts: facts{subject: newest}}
 	if err := o.examine(t); err != nil {
-		r.file.Close()
+		r.close()
 		return nil, err
 	}
 	t.verdict = judge(t.facts)
@@ -101,15 +133,16 @@ func (o *opener) readTail(ctx context.Context, l *link) (*tail, error) {
 
 // examine finds the facts about the end of t.
 func (o *opener) examine(t *tail) error {
-	t.durable = max(t.header.Len(), int64(t.through))
-	used := int64(t.through) >= t.header.Len() // a writer's marks begin there, recovery's copies have none
+	t.durable = t.marked()
+	// A writer's marks begin behind the header, recovery's copies have none; a block is made of what is durable.
+	used := int64(t.through) >= t.header.Len() || len(t.cover.runs) > 0
 	if err := t.examineRest(); err != nil {
 		return err
 	}
 	if o.lock == nil && t.movedOn() {
 		// What stands behind was written after the scan had looked here, and proves nothing about what it saw.
 		t.facts.rest, t.torn, t.lost = restZeroes, 0, 0
-		t.durable = max(t.header.Len(), int64(t.through))
+		t.durable = t.marked()
 	}
 	if t.half() {
 		t.facts.batch = half
@@ -138,6 +171,9 @@ func (o *opener) examine(t *tail) error {
 	t.plantBugs()
 	return nil
 }
+
+// marked returns the highest offset that the frames and the index blocks say was durable.
+func (t *tail) marked() int64 { return max(t.cover.at.offset, int64(t.through)) }
 
 // examineRest looks at what stands behind the frames.
 func (t *tail) examineRest() error {

@@ -193,9 +193,14 @@ func (c *segmentCheck) endOlder() error {
 
 // endNewest gives the end of the log its verdict. Beside a writer the file grows, and another one may follow.
 func (c *segmentCheck) endNewest(ctx context.Context, i int) error {
+	covered, err := c.checkBlocks()
+	if err != nil {
+		return err
+	}
 	for {
 		t := &tail{
-			replay: &replay{scan: c.scan, file: c.file, size: c.size}, link: c.link, facts: facts{subject: newest},
+			replay: &replay{scan: c.scan, cover: covered, file: c.file, size: c.size},
+			link:   c.link, facts: facts{subject: newest},
 		}
 		if err := c.v.examine(t); err != nil {
 			return c.v.found(err)
@@ -223,6 +228,38 @@ func (c *segmentCheck) endNewest(ctx context.Context, i int) error {
 		}
 		return c.endOlder()
 	}
+}
+
+// checkBlocks checks every page of the index blocks of a segment without a footer, and returns what they say was
+// durable: a cover without runs. Blocks are a cache: what is wrong with them is a note.
+func (c *segmentCheck) checkBlocks() (*cover, error) {
+	h := &c.link.header
+	blocks, err := readCover(c.v.dir, h, c.size)
+	if err != nil {
+		return noCover(h), c.v.found(err)
+	}
+	defer blocks.close()
+	note := func(err error) {
+		c.v.note(Finding{File: segment.BlockName(c.link.id), Segment: c.link.id, Reason: "index blocks, which the next open replays", Err: err})
+	}
+	if blocks.reason != nil {
+		note(blocks.reason)
+	}
+	for _, r := range blocks.runs {
+		err := r.Guarded(func() error {
+			foot, err := r.Footer()
+			if err != nil {
+				return err
+			}
+			return foot.VerifyAll()
+		})
+		if err != nil {
+			note(err)
+		}
+	}
+	none := noCover(h)
+	none.at = blocks.at
+	return none, nil
 }
 
 // noteTail notes what recovery would cut.

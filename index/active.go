@@ -69,9 +69,12 @@ type Head struct {
 }
 
 // NewActive returns an empty index for the segment with header h, whose frames are read from f.
-func NewActive(h *segment.Header, f vfs.File) *Active {
+func NewActive(h *segment.Header, f vfs.File) *Active { return NewActiveFrom(h, h.FirstSeq, f) }
+
+// NewActiveFrom is NewActive for the part of the segment that begins with sequence first: index blocks hold the rest.
+func NewActiveFrom(h *segment.Header, first uint64, f vfs.File) *Active {
 	a := &Active{
-		segment: h.Segment, firstSeq: h.FirstSeq, file: f, seal: segment.NewSeal(h.Salt),
+		segment: h.Segment, firstSeq: first, file: f, seal: segment.NewSeal(h.Salt),
 		idSeed: rand.Uint64(),
 	}
 	a.rows.shift, a.arena.rows.shift = rowShift, listShift

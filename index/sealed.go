@@ -10,8 +10,8 @@ import (
 	"batpak/segment"
 )
 
-// A Sealed is one sealed segment. It costs a few hundred bytes of heap until it is first read: then the file is mapped
-// and its footer opened. Safe for concurrent use. It is closed by the [Set] that holds it.
+// A Sealed is one sealed segment, or one index block of a segment that is not. It costs a few hundred bytes of heap until
+// it is first read: then the file is mapped and its footer opened. Safe for concurrent use. It is closed by the [Set] that holds it.
 type Sealed struct {
 	dir vfs.Dir
 	sum segment.Summary
@@ -25,9 +25,11 @@ type Sealed struct {
 
 // A mapped is the file of a sealed segment in use.
 type mapped struct {
-	m    *vfs.Map
+	m    *vfs.Map // of what foot lies in
 	foot *segment.Footer
 	seal segment.Seal
+
+	blocks *Blocks // that foot is one of; nil for a footer
 }
 
 // OpenSealed maps the file of segment id in store and opens its footer.
@@ -133,6 +135,9 @@ func (s *Sealed) Close() error { return s.close() }
 func (s *Sealed) close() error {
 	var err error
 	if mp := s.mapped.Swap(nil); mp != nil {
+		if mp.blocks != nil {
+			return mp.blocks.Release()
+		}
 		if err = mp.m.Close(); err != nil {
 			err = fmt.Errorf("unmap segment %06d: %w", s.sum.Segment, err)
 		}

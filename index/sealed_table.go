@@ -24,7 +24,11 @@ func (mp *mapped) place(row uint32) (place, error) {
 
 func (mp *mapped) frames() frames {
 	s := mp.foot.Summary()
-	return frames{segment: s.Segment, seal: mp.seal, m: mp.m, end: s.End}
+	f := frames{segment: s.Segment, seal: mp.seal, m: mp.m, end: s.End}
+	if mp.blocks != nil {
+		f.m, f.file = nil, mp.blocks.file
+	}
+	return f
 }
 
 func (mp *mapped) resolve(q *Query) (conds []condition, f filter, none bool, err error) {

@@ -160,9 +160,13 @@ func (s *Set) ReplaceSealed(id uint64, sealed *Sealed) { s.Replace([]uint64{id},
 // Views that exist keep what they hold.
 func (s *Set) Replace(remove []uint64, add ...*Sealed) { s.change(remove, sealedRuns(add)...) }
 
-// change replaces the current epoch by one without the segments in remove and with the runs in add. Once the set is
-// closed it gives them up at once.
+// change replaces the current epoch by one without the segments in remove and with the runs in add.
 func (s *Set) change(remove []uint64, add ...run) {
+	s.changeIf(func(r *run) bool { return slices.Contains(remove, r.segment()) }, add...)
+}
+
+// changeIf is change by a predicate. Once the set is closed it gives up what is added at once.
+func (s *Set) changeIf(remove func(*run) bool, add ...run) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	old := s.current.Load()
@@ -175,12 +179,21 @@ func (s *Set) change(remove []uint64, add ...run) {
 	}
 	var runs []run
 	old.each(func(r *run) {
-		if !slices.Contains(remove, r.segment()) {
+		if !remove(r) {
 			runs = append(runs, *r)
 		}
 	})
 	s.replace(newEpoch(s, append(runs, add...)))
 }
+
+// Drop takes the index in memory of a segment out that holds no event, so that the next segment's, which begins with the
+// same sequence, can stand in its place; index blocks of the segment stay.
+func (s *Set) Drop(active *Active) {
+	s.changeIf(func(r *run) bool { return r.memory == active })
+}
+
+// Add puts sealed segments or index blocks in.
+func (s *Set) Add(add ...*Sealed) { s.change(nil, sealedRuns(add)...) }
 
 // SetVisible moves the visible end: events up to last, included, may be read. It never moves back. The events must
 // have been published before. The committer calls it.
@@ -253,7 +266,15 @@ func (v *View) Visible() uint64 { return v.visible }
 func (v *View) Runs() int { return len(v.e.runs) }
 
 // Sealed returns how many of them are sealed segments.
-func (v *View) Sealed() int { return len(v.e.sealed) }
+func (v *View) Sealed() int {
+	n := 0
+	for _, s := range v.e.sealed {
+		if !s.block() {
+			n++
+		}
+	}
+	return n
+}
 
 // runOfSeq returns the number of the run that holds sequence seq, if any does: the last one whose first sequence is
 // not above it, 0 when all are. Runs without events share their first sequence with the run behind them.

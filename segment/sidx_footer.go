@@ -21,6 +21,7 @@ import (
 type Footer struct {
 	m        *vfs.Map
 	base     int64 // of the body, bytes from start of file
+	size     int64 // trailer included
 	t        trailer
 	seed     uint32 // of the page sums
 	nameSeed uint64 // of the hashes
@@ -36,8 +37,16 @@ type Footer struct {
 // Errors: *[FooterError] with [ErrAbsent], [ErrDamaged], [ErrFuture], or [ErrForeign] when it is a sound footer of
 // another segment; or with the error of the map.
 func OpenFooter(m *vfs.Map, store [16]byte, segment uint64) (*Footer, error) {
+	f, err := openFooter(m, int64(m.Len()), store, segment)
+	if err == nil && f.base != f.t.sum.End {
+		return nil, &FooterError{Segment: segment, Section: "trailer", Offset: f.base, Reason: "file length", Err: ErrDamaged}
+	}
+	return f, err
+}
+
+// openFooter opens the footer whose trailer ends at end of m, wherever its body is then to start.
+func openFooter(m *vfs.Map, end int64, store [16]byte, segment uint64) (*Footer, error) {
 	f := &Footer{m: m}
-	end := int64(m.Len())
 	fail := func(section, reason string, err error) (*Footer, error) {
 		return nil, &FooterError{Segment: segment, Section: section, Offset: f.base, Reason: reason, Err: err}
 	}
@@ -51,9 +60,8 @@ func OpenFooter(m *vfs.Map, store [16]byte, segment uint64) (*Footer, error) {
 		return fail("trailer", "identity", ErrForeign)
 	}
 	size := int64(f.t.bodyLen) + int64(sumsLen(f.t.bodyLen)) + trailerLen
-	f.base = end - size
-	if f.base != f.t.sum.End {
-		return fail("trailer", "file length", ErrDamaged)
+	if f.base, f.size = end-size, size; f.base < 0 {
+		return fail("trailer", "body length", ErrDamaged)
 	}
 	f.seed, f.nameSeed = footerSeed(store, segment), sidxSeed(f.t.sum.Salt)
 	if err := f.checkSums(); errors.Is(err, ErrDamaged) {
@@ -104,7 +112,7 @@ func (f *Footer) Summary() *Summary { return &f.t.sum }
 func (f *Footer) Rows() uint32 { return uint32(f.t.sum.Events) }
 
 // Size returns the size of the footer in bytes, trailer included.
-func (f *Footer) Size() int64 { return int64(f.m.Len()) - f.base }
+func (f *Footer) Size() int64 { return f.size }
 
 // VerifyAll checks every page of the footer.
 func (f *Footer) VerifyAll() error {

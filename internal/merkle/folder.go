@@ -16,7 +16,14 @@ type Folder struct {
 	tree  Range
 	tiles []event.Hash // completed since the last Cut
 	spare []event.Hash // the other buffer of pending
+	past  []Range      // trees after earlier folds, ascending; see At
 }
+
+// pastMost is how many trees a folder remembers, pastEvery how many leaves apart they are at least, but for the last.
+const (
+	pastMost  = 64
+	pastEvery = 512
+)
 
 // A Tree is what a segment keeps of the Merkle tree at its end.
 type Tree struct {
@@ -61,6 +68,28 @@ func (f *Folder) foldLocked() {
 		}
 	}
 	f.spare = work
+	if len(work) == 0 {
+		return
+	}
+	if n := len(f.past); n > 1 && f.past[n-1].size-f.past[n-2].size < pastEvery {
+		f.past = f.past[:n-1]
+	} else if n == pastMost {
+		f.past = append(f.past[:0], f.past[1:]...)
+	}
+	f.past = append(f.past, f.tree.Clone())
+}
+
+// At returns the largest tree of at most size leaves that the folder remembers: it remembers the last one, and those at
+// the ends of earlier folds, some hundred leaves apart. ok is false when all of them are larger.
+func (f *Folder) At(size uint64) (tree Range, ok bool) {
+	f.fold.Lock()
+	defer f.fold.Unlock()
+	for i := len(f.past) - 1; i >= 0; i-- {
+		if f.past[i].size <= size {
+			return f.past[i].Clone(), true
+		}
+	}
+	return Range{}, false
 }
 
 // Cut folds everything taken so far and returns the tree at the end of a segment. Tiles begin anew.

@@ -249,3 +249,33 @@ func BenchmarkAppend(b *testing.B) {
 		tree.Append(&h)
 	}
 }
+
+// A folder remembers its last tree, and earlier ones not far apart, however small the folds are.
+func TestFolderAt(t *testing.T) {
+	f := NewFolder(Range{})
+	if _, ok := f.At(10); ok {
+		t.Error("At of a new folder")
+	}
+	const leaves = 5000
+	trees := make([]Range, 1, leaves+1) // by number of leaves
+	var tree Range
+	for n := range leaves {
+		h := leafAt(n)
+		tree.Append(&h)
+		trees = append(trees, tree.Clone())
+		f.Take(h)
+		if n%3 == 2 || n == leaves-1 {
+			f.Fold()
+		}
+	}
+	for _, size := range []uint64{leaves + 1000, leaves, leaves - 1, 4000, 2500, 1234} {
+		got, ok := f.At(size)
+		if most := min(size, leaves); !ok || got.Size() > most || got.Size()+2*pastEvery < most ||
+			size >= leaves && got.Size() != leaves || got.Root() != trees[got.Size()].Root() {
+			t.Errorf("At(%d) = %d leaves, %v", size, got.Size(), ok)
+		}
+	}
+	if _, ok := f.At(2); ok {
+		t.Error("At(2) found a tree")
+	}
+}

@@ -43,6 +43,9 @@ const (
 	LinkFollowed                           // a symlink in place of a data file is followed
 	MapWithoutLengthCheck                  // mapped bytes are read without looking at the length
 	StrangersTempRemoved                   // left-overs that are not ours are removed
+	BlockBeforeSync                        // an index block covers frames that are not durable
+	SnapshotPlaceUnchecked                 // a snapshot's place in the log is not compared with the log
+	SnapshotAheadTrusted                   // a snapshot that is ahead of the log is served
 
 	bugEnd
 )
@@ -61,7 +64,8 @@ var names = [bugEnd]string{
 	AnchorIgnored: "AnchorIgnored", OrderByClock: "OrderByClock", LockByPIDFile: "LockByPIDFile",
 	LockFileDeletedAtClose: "LockFileDeletedAtClose", WorldReadableFiles: "WorldReadableFiles",
 	LinkFollowed: "LinkFollowed", MapWithoutLengthCheck: "MapWithoutLengthCheck",
-	StrangersTempRemoved: "StrangersTempRemoved",
+	StrangersTempRemoved: "StrangersTempRemoved", BlockBeforeSync: "BlockBeforeSync",
+	SnapshotPlaceUnchecked: "SnapshotPlaceUnchecked", SnapshotAheadTrusted: "SnapshotAheadTrusted",
 }
 
 // String returns the name of b as it stands in the source.
