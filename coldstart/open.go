@@ -324,6 +324,7 @@ func (o *opener) announce(s *State, t *tail) error {
 
 // abandon releases everything but the directory and the lock.
 func (s *State) abandon() error {
+	s.Sweep()
 	err := s.Set.Close()
 	if s.Writer != nil {
 		err = errors.Join(err, s.Writer.Close())
