@@ -49,15 +49,19 @@ type committer struct {
 	durable bool // somebody asked for a sync
 	wall    time.Time
 
-	linker event.Linker
-	digest segment.BatchDigest
-	raw    event.Raw
+	linkers [2]event.Linker
+	digest  segment.BatchDigest
+	raw     event.Raw
 }
 
-// A span is an event's frame in the group buffer.
+// A span is an event of the group: its frame in the group buffer, and what it was stamped with.
 type span struct {
 	from, to int
 	entity   uint32 // its number in the active segment
+	head     *streamHead
+	clock    uint64
+	hlc      event.HLC
+	id       event.ID
 }
 
 // A stagedKey is an idempotency key whose event is in the group being committed.

@@ -2,7 +2,7 @@ package batpak
 
 import (
 	"crypto/sha256"
-	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -17,12 +17,11 @@ const maxKeyBytes = 1024
 // A request is one Append or AppendBatch on its way through the committer: encoded, hashed and checked on its caller's
 // goroutine, so that the committer only stamps, links and copies. Requests are pooled.
 type request struct {
-	items  []item
-	buf    []byte // encoded frames of the items, one behind the other
-	batch  bool   // commits as a batch frame and its members
-	ack    Ack    // strictest of the drafts
-	bytes  int64  // payloads
-	header event.Header
+	items    []item
+	encoders [2]encoder // a single draft needs one
+	batch    bool       // commits as a batch frame and its members
+	ack      Ack        // strictest of the drafts
+	frames   int64      // bytes of the items' frames
 
 	// Set by the committer.
 	receipts []Receipt
@@ -45,16 +44,35 @@ const (
 // An item is one encoded draft: room for a frame header, then meta, hash and payload. What only the committer knows
 // is zero.
 type item struct {
-	start, end int // of the frame in request.buf
-	metaLen    int
-	content    event.Hash
-	at         coordinate.Coordinate
-	kind       event.Kind
-	lane       uint32
-	expect     Expect
-	cause      int // index of the draft that causes this one, or -1
-	key        event.Key
-	keyed      bool
+	frame   []byte // in the buffer of an encoder
+	metaLen int
+	content event.Hash
+	at      coordinate.Coordinate
+	kind    event.Kind
+	lane    uint32
+	expect  Expect
+	cause   int // index of the draft that causes this one, or -1
+	key     event.Key
+	keyed   bool
+}
+
+// An encoder turns drafts into items. The two of a batch work side by side.
+type encoder struct {
+	buf    []byte // frames, one behind the other; one that was outgrown lives on in the items
+	header event.Header
+	frames int64 // bytes
+	ack    Ack
+
+	failed int // index of the draft that err is about
+	err    error
+}
+
+// reset makes e ready for another request.
+func (e *encoder) reset() {
+	if cap(e.buf) > keepBuf {
+		e.buf = nil
+	}
+	*e = encoder{buf: e.buf[:0]}
 }
 
 var requestPool = sync.Pool{New: func() any { return &request{wake: make(chan bool, 1)} }}
@@ -65,16 +83,18 @@ const keepBuf = 1 << 20
 // newRequest returns an empty request.
 func newRequest() *request {
 	r := requestPool.Get().(*request)
-	r.items, r.buf, r.receipts = r.items[:0], r.buf[:0], r.receipts[:0]
-	r.batch, r.ack, r.bytes = false, AckDefault, 0
+	r.items, r.receipts = r.items[:0], r.receipts[:0]
+	r.batch, r.ack, r.frames = false, AckDefault, 0
 	r.err, r.settled, r.state = nil, false, requestQueued
 	return r
 }
 
 // free gives r back. Nobody may hold it any more.
 func (r *request) free() {
-	if cap(r.buf) > keepBuf {
-		r.buf = nil
+	for i := range r.encoders {
+		if e := &r.encoders[i]; len(e.buf) > 0 || e.err != nil {
+			e.reset()
+		}
 	}
 	clear(r.items) // drop the strings
 	clear(r.receipts)
@@ -84,9 +104,9 @@ func (r *request) free() {
 // size returns the bytes that r takes in a segment.
 func (r *request) size() int64 {
 	if r.batch {
-		return int64(len(r.buf)) + segment.BatchLen
+		return r.frames + segment.BatchLen
 	}
-	return int64(len(r.buf))
+	return r.frames
 }
 
 // encodeOne checks and encodes a single draft.
@@ -94,11 +114,12 @@ func (s *Store) encodeOne(r *request, d *Draft) error {
 	if d.CausedByDraft != 0 {
 		return &DraftError{Field: "CausedByDraft", Reason: "only a batch has earlier drafts"}
 	}
-	if err := s.encode(r, d, 0); err != nil {
+	r.items = append(r.items, item{})
+	e := &r.encoders[0]
+	if err := s.encode(e, d, 0, &r.items[0]); err != nil {
 		return err
 	}
-	r.items[0].content = event.ContentHash([16]byte{}, d.Payload)
-	r.finishKey(d, &r.items[0])
+	r.ack, r.frames = e.ack, e.frames
 	return s.checkSize(r)
 }
 
@@ -111,18 +132,20 @@ func (s *Store) encodeBatch(r *request, drafts []Draft) error {
 	if len(drafts) > s.opts.MaxBatchEvents {
 		return &LimitError{Field: "batch events", Value: int64(len(drafts)), Limit: int64(s.opts.MaxBatchEvents)}
 	}
-	for i := range drafts {
-		if err := s.encode(r, &drafts[i], i); err != nil {
-			return &BatchError{Index: i, Err: err}
-		}
-		if r.bytes > s.opts.MaxBatchBytes { // now, not when all of it is encoded
-			return &LimitError{Field: "batch bytes", Value: payloadBytes(drafts), Limit: s.opts.MaxBatchBytes}
-		}
+	// What is too large is not encoded to its end; a draft before that end which cannot be is the error all the same.
+	count, total := 0, int64(0)
+	for ; count < len(drafts) && total <= s.opts.MaxBatchBytes; count++ {
+		total += int64(len(drafts[count].Payload))
+	}
+	if err := s.encodeAll(r, drafts[:count]); err != nil {
+		return err
+	}
+	if total > s.opts.MaxBatchBytes {
+		return &LimitError{Field: "batch bytes", Value: payloadBytes(drafts), Limit: s.opts.MaxBatchBytes}
 	}
 	if err := s.checkSize(r); err != nil {
 		return err
 	}
-	r.hashContents(drafts)
 	return r.checkKeys()
 }
 
@@ -132,6 +155,41 @@ func payloadBytes(drafts []Draft) (total int64) {
 		total += int64(len(drafts[i].Payload))
 	}
 	return total
+}
+
+// encodeChunk is how many drafts one of the encoders takes at once.
+const encodeChunk = 16
+
+// encodeAll encodes drafts, on two cores where they are many. The error is that of the first draft that cannot be: the
+// encoders take chunks in order and finish what they have taken, so neither passes over one before the other's.
+func (s *Store) encodeAll(r *request, drafts []Draft) error {
+	r.items = slices.Grow(r.items, len(drafts))[:len(drafts)]
+	encode := func(worker, chunk int) bool {
+		e := &r.encoders[worker]
+		for i := chunk * encodeChunk; i < min((chunk+1)*encodeChunk, len(drafts)); i++ {
+			if e.err = s.encode(e, &drafts[i], i, &r.items[i]); e.err != nil {
+				e.failed = i
+				return false
+			}
+		}
+		return true
+	}
+	chunks := (len(drafts) + encodeChunk - 1) / encodeChunk
+	if len(drafts) < shareFrom {
+		for chunk := 0; chunk < chunks && encode(0, chunk); chunk++ {
+		}
+	} else {
+		share(chunks, encode)
+	}
+	first, second := &r.encoders[0], &r.encoders[1]
+	r.ack, r.frames = max(first.ack, second.ack), first.frames+second.frames
+	switch {
+	case second.err != nil && (first.err == nil || second.failed < first.failed):
+		return &BatchError{Index: second.failed, Err: second.err}
+	case first.err != nil:
+		return &BatchError{Index: first.failed, Err: first.err}
+	}
+	return nil
 }
 
 // checkKeys refuses a batch that uses a key twice: the second could only be a retry of the first.
@@ -152,27 +210,6 @@ func (r *request) checkKeys() error {
 	return nil
 }
 
-// splitHashing is the number of drafts from which their contents are hashed on two cores.
-const splitHashing = 64
-
-// hashContents fills in the content hashes and, from them, the keys.
-func (r *request) hashContents(drafts []Draft) {
-	hash := func(from, to int) {
-		for i := from; i < to; i++ {
-			r.items[i].content = event.ContentHash([16]byte{}, drafts[i].Payload)
-			r.finishKey(&drafts[i], &r.items[i])
-		}
-	}
-	if len(drafts) < splitHashing || runtime.GOMAXPROCS(0) < 2 {
-		hash(0, len(drafts))
-		return
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() { hash(0, len(drafts)/2) })
-	hash(len(drafts)/2, len(drafts))
-	wg.Wait()
-}
-
 // checkSize refuses what no segment can hold.
 func (s *Store) checkSize(r *request) error {
 	if room := s.opts.SegmentSize - segmentReserve; r.size() > room {
@@ -181,17 +218,18 @@ func (s *Store) checkSize(r *request) error {
 	return nil
 }
 
-// encode checks d and appends its frame to r, sequence, ID, clocks, hashes and checksums left out.
-func (s *Store) encode(r *request, d *Draft, index int) error {
+// encode checks d and makes it the frame of it: sequence, ID, clocks, chain hash and checksums left out. index is its
+// place in the batch.
+func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 	if err := s.check(d, index); err != nil {
 		return err
 	}
-	h := &r.header
+	h := &e.header
 	*h = event.Header{
 		Kind: d.Kind, PayloadVersion: d.PayloadVersion, Coordinate: d.Coordinate, Lane: d.Lane, Depth: d.Depth,
 		Correlation: d.Correlation, Causation: d.Causation, Tags: d.Tags, Extensions: d.Extensions,
 	}
-	it := item{start: len(r.buf), at: d.Coordinate, kind: d.Kind, lane: d.Lane, expect: d.Expect, cause: -1}
+	*it = item{at: d.Coordinate, kind: d.Kind, lane: d.Lane, expect: d.Expect, cause: -1}
 	if d.CausedByDraft != 0 {
 		it.cause = int(d.CausedByDraft) - 1
 		h.Causation = event.ID{1} // room, stamped when the cause has its ID
@@ -201,15 +239,19 @@ func (s *Store) encode(r *request, d *Draft, index int) error {
 		h.Key.Hash = keyHash(d.IdempotencyKey)
 		it.key.Hash = h.Key.Hash
 	}
-	r.buf = append(r.buf, make([]byte, segment.FrameHeaderLen)...)
-	r.buf = event.AppendMeta(r.buf, h)
-	it.metaLen = len(r.buf) - it.start - segment.FrameHeaderLen
-	r.buf = append(r.buf, make([]byte, event.HashLen)...)
-	r.buf = append(r.buf, d.Payload...)
-	it.end = len(r.buf)
-	r.items = append(r.items, it)
-	r.ack = max(r.ack, d.Ack)
-	r.bytes += int64(len(d.Payload))
+	start := len(e.buf)
+	var room [max(segment.FrameHeaderLen, event.HashLen)]byte
+	e.buf = append(e.buf, room[:segment.FrameHeaderLen]...)
+	e.buf = event.AppendMeta(e.buf, h)
+	it.metaLen = len(e.buf) - start - segment.FrameHeaderLen
+	e.buf = append(e.buf, room[:event.HashLen]...)
+	payload := len(e.buf)
+	e.buf = append(e.buf, d.Payload...)
+	it.frame = e.buf[start:len(e.buf):len(e.buf)]
+	it.content = event.ContentHash([16]byte{}, e.buf[payload:])
+	it.finishKey(d)
+	e.ack = max(e.ack, d.Ack)
+	e.frames += int64(len(it.frame))
 	return nil
 }
 
@@ -224,11 +266,11 @@ func keyHash(key []byte) (h [16]byte) {
 // finishKey computes the fingerprint of a keyed request, which needs the content hash, and puts it into the frame.
 // The fingerprint covers what the caller asked for: coordinate, kind, lane, depth, payload version, correlation,
 // causation, tags, extensions, payload.
-func (r *request) finishKey(d *Draft, it *item) {
+func (it *item) finishKey(d *Draft) {
 	if !it.keyed {
 		return
 	}
-	meta := r.buf[it.start+segment.FrameHeaderLen:][:it.metaLen]
+	meta := it.frame[segment.FrameHeaderLen:][:it.metaLen]
 	sum := sha256.New()
 	sum.Write([]byte("batpak.request.v1\n"))
 	sum.Write(it.content[:])

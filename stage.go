@@ -2,6 +2,7 @@ package batpak
 
 import (
 	"errors"
+	"slices"
 
 	"batpak/event"
 	"batpak/internal/planted"
@@ -33,12 +34,13 @@ func (s *Store) stage(r *request) error {
 	if replayed, err := s.replay(r); err != nil || replayed {
 		return err
 	}
+	end := len(c.buf)
 	if r.batch {
-		c.buf = append(c.buf, make([]byte, segment.BatchLen)...)
-		c.digest.Reset()
+		end += segment.BatchLen
 	}
 	for i := range r.items {
-		if err := s.stageItem(r, i); err != nil {
+		next, err := s.place(&r.items[i], end)
+		if err != nil {
 			c.restore(p)
 			r.settled = !c.hangs(err)
 			if r.batch {
@@ -46,7 +48,10 @@ func (s *Store) stage(r *request) error {
 			}
 			return err
 		}
+		end = next
 	}
+	c.buf = slices.Grow(c.buf, end-p.buf)[:end]
+	s.linkAll(r, p)
 	if r.batch {
 		c.closeBatch(r, p)
 	}
@@ -66,48 +71,83 @@ func (c *committer) hangs(err error) bool {
 	return errors.As(err, &conflict) && conflict.ReadAfter > c.seq-uint64(len(c.staged))
 }
 
-// stageItem stamps, links and copies one draft.
-func (s *Store) stageItem(r *request, i int) error {
-	c, it := &s.commit, &r.items[i]
+// place gives the draft of it its place in the log: the sequence, clocks and ID, and the bytes from from on in the group
+// buffer. It returns where they end.
+func (s *Store) place(it *item, from int) (to int, err error) {
+	c := &s.commit
 	entity := c.active.Entity(it.at.Entity())
 	head, err := c.streams.head(s.set, entity, streamKey{it.at.Entity(), it.lane})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if !it.expect.holds(head.clock) {
-		return &ConflictError{Coordinate: it.at, Lane: it.lane, Want: it.expect, Have: head.clock, ReadAfter: head.seq}
+		return 0, &ConflictError{Coordinate: it.at, Lane: it.lane, Want: it.expect, Have: head.clock, ReadAfter: head.seq}
 	}
 	c.seq++
 	c.hlc = c.hlc.Next(c.wall)
 	if planted.On(planted.OrderByClock) {
 		c.hlc = event.HLCAt(c.wall) | c.hlc&0xffff
 	}
-	id := event.NewID(c.hlc, c.random.Uint64())
+	c.streams.advance(head, c.seq)
+	c.staged = append(c.staged, span{
+		from: from, to: from + len(it.frame), entity: entity,
+		head: head, clock: head.clock, hlc: c.hlc, id: event.NewID(c.hlc, c.random.Uint64()),
+	})
+	return from + len(it.frame), nil
+}
 
-	from := len(c.buf)
-	c.buf = append(c.buf, r.buf[it.start:it.end]...)
-	frame := c.buf[from:]
-	meta := frame[segment.FrameHeaderLen:][:it.metaLen]
-	event.Stamp(meta, c.seq, id, c.hlc, head.clock+1)
-	if it.cause >= 0 {
-		event.SetCausation(meta, r.receipts[it.cause].ID)
+// linkParts is how many parts the streams of a large batch fall into. Events of one stream are in one part: they are
+// linked in order.
+const linkParts = 4
+
+// linkAll fills in the frames, hashes and receipts of r, which was placed since p.
+func (s *Store) linkAll(r *request, p savepoint) {
+	c := &s.commit
+	n := len(r.items)
+	c.hashes = slices.Grow(c.hashes, n)[:p.staged+n]
+	r.receipts = slices.Grow(r.receipts, n)[:n]
+	if n < shareFrom || planted.On(planted.ChainFromBatchsLast) {
+		for i := range n {
+			s.link(r, p, i, &c.linkers[0])
+		}
+		return
 	}
-	parent := head.hash
+	share(linkParts, func(worker, part int) bool {
+		linker := &c.linkers[worker]
+		for i := range n {
+			if c.staged[p.staged+i].entity%linkParts == uint32(part) {
+				s.link(r, p, i, linker)
+			}
+		}
+		return true
+	})
+}
+
+// link copies item i of r, which was placed since p, stamps it, links it to the one before it on its stream, and fills in
+// its receipt.
+func (s *Store) link(r *request, p savepoint, i int, linker *event.Linker) {
+	c := &s.commit
+	it, sp, seq := &r.items[i], &c.staged[p.staged+i], p.seq+1+uint64(i)
+	frame := c.buf[sp.from:sp.to]
+	copy(frame, it.frame)
+	meta := frame[segment.FrameHeaderLen:][:it.metaLen]
+	event.Stamp(meta, seq, sp.id, sp.hlc, sp.clock)
+	if it.cause >= 0 {
+		event.SetCausation(meta, c.staged[p.staged+it.cause].id)
+	}
+	parent := sp.head.hash
 	if r.batch && i > 0 && planted.On(planted.ChainFromBatchsLast) {
 		parent = r.receipts[i-1].Hash
 	}
-	hash := c.linker.Link(&parent, &it.content, meta)
+	hash := linker.Link(&parent, &it.content, meta)
 	copy(frame[segment.FrameHeaderLen+it.metaLen:], hash[:])
-	c.finish(r, frame, from)
-
-	c.staged = append(c.staged, span{from, len(c.buf), entity})
-	c.hashes = append(c.hashes, hash)
-	c.streams.advance(head, c.seq, &hash)
-	r.receipts = append(r.receipts, Receipt{
-		Store: s.state.StoreID, ID: id, Seq: c.seq, Coordinate: it.at, Kind: it.kind, Clock: head.clock, Lane: it.lane,
-		HLC: c.hlc, Parent: parent, Hash: hash, Content: it.content,
-	})
-	return nil
+	sp.head.hash = hash
+	c.hashes[p.staged+i] = hash
+	c.finish(r, frame, sp.from)
+	r.receipts[i] = Receipt{
+		Store: s.state.StoreID, ID: sp.id, Seq: seq, Coordinate: it.at, Kind: it.kind, Clock: sp.clock, Lane: it.lane,
+		HLC: sp.hlc, Parent: parent, Hash: hash, Content: it.content,
+	}
 }
 
 // finish writes the frame's header. Only the first frame of a group carries the mark of one.
@@ -129,6 +169,7 @@ func (c *committer) closeBatch(r *request, p savepoint) {
 		Length: uint64(len(c.buf) - p.buf - segment.BatchLen),
 		First:  p.seq + 1,
 	}
+	c.digest.Reset()
 	for i := range c.hashes[p.staged:] {
 		c.digest.Add(&c.hashes[p.staged+i])
 	}

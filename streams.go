@@ -31,7 +31,8 @@ type streams struct {
 // A streamUndo takes one change back.
 type streamUndo struct {
 	head *streamHead
-	was  streamHead
+	seq  uint64
+	hash event.Hash
 }
 
 func newStreams() *streams {
@@ -97,17 +98,19 @@ func lookupHead(set *index.Set, k streamKey, h *streamHead) error {
 	return nil
 }
 
-// advance records that the stream of h has a new last event; a rollback takes it back.
-func (c *streams) advance(h *streamHead, seq uint64, hash *event.Hash) {
-	c.undo = append(c.undo, streamUndo{head: h, was: *h})
+// advance records that the stream of h has a new last event, whose hash the caller sets; a rollback takes it back.
+func (c *streams) advance(h *streamHead, seq uint64) {
+	c.undo = append(c.undo, streamUndo{head: h, seq: h.seq, hash: h.hash})
 	h.clock++
-	h.seq, h.hash = seq, *hash
+	h.seq = seq
 }
 
 // rollback takes back every change since the undo log was keep long.
 func (c *streams) rollback(keep int) {
 	for i := len(c.undo) - 1; i >= keep; i-- {
-		*c.undo[i].head = c.undo[i].was
+		u := &c.undo[i]
+		u.head.clock--
+		u.head.seq, u.head.hash = u.seq, u.hash
 	}
 	c.undo = c.undo[:keep]
 }
