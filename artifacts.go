@@ -1,6 +1,11 @@
 package batpak
 
-import "context"
+import (
+	"context"
+	"fmt"
+
+	"batpak/coldstart"
+)
 
 // indexAtClose is how much of the active segment Close leaves without an index block: replaying it is as fast as opening one.
 const indexAtClose = 32 << 10
@@ -35,4 +40,59 @@ func (s *Store) indexRest() {
 	if err := s.state.IndexBlock(context.Background(), w, s.durable.Load()); err != nil {
 		s.opts.Logger.Warn("write index block", "err", err)
 	}
+}
+
+// writeImages writes the snapshot and the checkpoint if there is something new to say. They are caches: Open does
+// without, and no caller is to blame.
+func (s *Store) writeImages() {
+	if err := s.state.WriteImages(); err != nil {
+		s.opts.Logger.Warn("write snapshot and checkpoint", "err", err)
+	}
+}
+
+// Checkpoint makes everything appended so far durable, and writes what the next open starts from: the index of the
+// active segment so far, the snapshot and the checkpoint, as far as they are switched on, and the anchor. Stores do
+// the same on their own when a segment is full and at Close; an open after a crash then replays what came after.
+// Appends go on beside it.
+//
+// Errors: *[WriteError]; [ErrClosed]; [ErrReadOnly]; *[CanceledError]; I/O errors.
+func (s *Store) Checkpoint(ctx context.Context) error {
+	if err := s.writable(ctx); err != nil {
+		return err
+	}
+	s.checkpointing.Lock()
+	defer s.checkpointing.Unlock()
+	end, err := s.durableEnd()
+	if err != nil {
+		return err
+	}
+	if err := s.state.IndexBlock(ctx, s.commit.current.Load(), end.Seq); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := s.state.WriteImages(); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := s.state.WriteAnchor(end, false); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
+}
+
+// durableEnd makes everything written durable and returns where that ends, with the Merkle tree folded up to there.
+func (s *Store) durableEnd() (coldstart.End, error) {
+	c := &s.commit
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.closed.Load() {
+		return coldstart.End{}, ErrClosed
+	}
+	if err := c.writer.Err(); err != nil {
+		return coldstart.End{}, &WriteError{Poisoned: true, Err: err}
+	}
+	if c.writer.Durable() != c.writer.End() {
+		if err := s.syncWritten(); err != nil {
+			return coldstart.End{}, err
+		}
+	}
+	return s.end(), nil
 }

@@ -151,7 +151,9 @@ func (s *Store) sealAll() {
 			// A segment that is not sealed is served from memory and from its frames; the next Open tries again.
 			if err := s.state.Seal(b.ctx, u); err != nil {
 				s.opts.Logger.Error("seal segment", "segment", u.Header.Segment, "err", err)
+				continue
 			}
+			s.writeImages()
 		}
 	}
 }

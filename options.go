@@ -68,8 +68,8 @@ type Options struct {
 	// read-only media. It sees what was visible at Open.
 	ReadOnly bool
 
-	// NoSnapshot and NoCheckpoint switch off the artifacts of the first two rungs of the cold start. This version
-	// writes neither yet, so they change nothing.
+	// NoSnapshot and NoCheckpoint switch off the artifacts of the first two rungs of the cold start: they are neither
+	// read nor written. Opens then cost what the number of segments costs.
 	NoSnapshot   bool
 	NoCheckpoint bool
 

@@ -25,6 +25,8 @@ type Store struct {
 	queue  queue
 	commit committer
 
+	checkpointing sync.Mutex // held by Checkpoint
+
 	durable atomic.Uint64 // last sequence known to be on stable storage
 	closed  atomic.Bool
 
@@ -68,7 +70,7 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 func (o *Options) coldstart(dir string) coldstart.Config {
 	c := coldstart.Config{
 		FS: o.fs, Dir: dir, DirPerm: o.DirPerm, FilePerm: o.FilePerm, ReadOnly: o.ReadOnly,
-		SegmentSize: o.SegmentSize, FillAhead: o.FillAhead, IndexEvery: o.IndexEvery, Relaxed: o.Sync != SyncAlways,
+		NoSnapshot: o.NoSnapshot, NoCheckpoint: o.NoCheckpoint, SegmentSize: o.SegmentSize, FillAhead: o.FillAhead, IndexEvery: o.IndexEvery, Relaxed: o.Sync != SyncAlways,
 		Now: o.Clock, Random: func(b []byte) { crand.Read(b) }, Hook: o.hook, Logger: o.Logger,
 	}
 	if o.ExpectHead != nil {
@@ -184,18 +186,8 @@ func (s *Store) Flush(ctx context.Context) error {
 	if err := s.writable(ctx); err != nil {
 		return err
 	}
-	s.commit.mu.Lock()
-	defer s.commit.mu.Unlock()
-	if s.closed.Load() {
-		return ErrClosed
-	}
-	if err := s.commit.writer.Err(); err != nil {
-		return &WriteError{Poisoned: true, Err: err}
-	}
-	if s.commit.writer.Durable() == s.commit.writer.End() {
-		return nil
-	}
-	return s.syncWritten()
+	_, err := s.durableEnd()
+	return err
 }
 
 // OpenReport says how Open got here. It does not change afterwards.
@@ -219,6 +211,8 @@ func (s *Store) close() error {
 	s.closed.Store(true)
 	var errs []error
 	if !s.opts.ReadOnly {
+		s.checkpointing.Lock() // the last one has ended; the next one finds the store closed
+		s.checkpointing.Unlock()
 		s.background.stop()
 		s.commit.mu.Lock()
 		errs = append(errs, s.finish())
@@ -244,6 +238,7 @@ func (s *Store) finish() error {
 	}
 	c.folder.Fold()
 	s.indexRest()
+	s.writeImages()
 	if err := s.state.WriteAnchor(s.end(), true); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}

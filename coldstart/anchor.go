@@ -122,7 +122,7 @@ func decodeAnchor(b []byte) (Anchor, error) {
 //
 // Errors: *[FutureError]; I/O errors.
 func readAnchor(dir vfs.Dir, store [16]byte) (a *Anchor, finding, err error) {
-	b, err := readArtifact(dir, anchorName)
+	b, err := readArtifact(dir, anchorName, maxArtifact)
 	switch {
 	case errors.Is(err, ErrAbsent), errors.Is(err, ErrDamaged):
 		return nil, err, nil

@@ -21,6 +21,7 @@ type link struct {
 	header segment.Header
 	broken error           // why header does not decode; nil when it does
 	next   *segment.Header // nil for the newest segment
+	listed bool            // by an image: header is what that says, and has no range
 }
 
 // end returns where the frames of an older segment end.
@@ -46,12 +47,14 @@ func (c *chain) newest() *link {
 // older returns all segments but the newest.
 func (c *chain) older() []*link { return c.links[:max(0, len(c.links)-1)] }
 
-// readChain reads every segment's header and joins them. It reads nothing else.
+// readChain reads the headers of files and joins them, to each other and to the segments below, which are known. It reads
+// nothing else.
 //
 // Errors: *[FutureError]; *[CorruptError] for a header that is missing, foreign, or does not continue the one before;
 // I/O errors.
-func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, files []segmentFile) (*chain, error) {
-	links := make([]*link, len(files))
+func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, below []*link, files []segmentFile) (*chain, error) {
+	links := append(below, make([]*link, len(files))...)
+	read := links[len(below):]
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range files {
@@ -59,8 +62,8 @@ func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, files []segment
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			links[i] = &link{segmentFile: files[i]}
-			return links[i].read(dir, store)
+			read[i] = &link{segmentFile: files[i]}
+			return read[i].read(dir, store)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -68,7 +71,7 @@ func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, files []segment
 	}
 	c := &chain{links: links}
 	c.setAside(len(links), 0)
-	return c, c.join()
+	return c, c.join(len(below))
 }
 
 // setAside takes the files below links[i] out whose headers do not decode, as long as their numbers are above
@@ -114,9 +117,9 @@ func (l *link) read(dir vfs.Dir, store [16]byte) error {
 	return nil
 }
 
-// join follows the chain from the newest segment to the first one.
-func (c *chain) join() error {
-	for i := len(c.links) - 1; i >= 0; i-- {
+// join follows the chain from the newest segment to the first one that is not known.
+func (c *chain) join(known int) error {
+	for i := len(c.links) - 1; i >= known; i-- {
 		l := c.links[i]
 		if l.broken != nil {
 			v := judge(facts{subject: older, header: broken})

@@ -28,6 +28,9 @@ type Config struct {
 	// taken in by later ones. Zero means 1 MiB.
 	IndexEvery int64
 
+	// NoSnapshot and NoCheckpoint neither read nor write the artifact.
+	NoSnapshot, NoCheckpoint bool
+
 	// Relaxed announces a writer that acknowledges before it syncs.
 	Relaxed bool
 

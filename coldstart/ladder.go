@@ -3,8 +3,9 @@
 // It is a ladder, from the cheapest way to know the log to the one that always works. The first rung that holds serves.
 //
 //	rung        reads                       holds when                                    then
-//	snapshot    index image (mapped)        not in this version
-//	checkpoint  encoded copy                not in this version
+//	snapshot    index.fbati, mapped         it lists what is there, and the header        footers of what is behind
+//	                                        behind it names the same Merkle root          it, the tail
+//	checkpoint  index.ckpt, decoded         the same                                      the same
 //	footers     SIDX of each older segment  it says what the next segment's header says;  the tail
 //	                                        the others are scanned, if any holds
 //	frames      every frame                 or Open fails, naming segment and offset      the tail
@@ -59,7 +60,7 @@ func (r Rung) String() string {
 
 // A Report says how an open got to its state. It is complete when Open returns.
 type Report struct {
-	Rung    Rung   // lowest one that was needed: frames when any segment but the active one was scanned
+	Rung    Rung   // that held
 	Skipped []Skip // rungs and evidence that did not hold, and why
 	Verdict string // label of the row of the verdict table that the end of the log fits
 	Clean   bool   // the log ended as a clean close leaves it
@@ -116,7 +117,10 @@ type Phase struct {
 
 // stepsDown reports whether err says that a cache does not hold, and nothing worse.
 func stepsDown(err error) bool {
-	for _, reason := range []error{ErrAbsent, ErrStale, ErrDamaged, segment.ErrAbsent, segment.ErrDamaged, segment.ErrForeign} {
+	if errors.Is(err, ErrCorrupt) {
+		return false // whatever else it is
+	}
+	for _, reason := range []error{ErrAbsent, ErrStale, ErrDamaged, ErrForeign, segment.ErrAbsent, segment.ErrDamaged, segment.ErrForeign} {
 		if errors.Is(err, reason) {
 			return true
 		}
@@ -126,10 +130,11 @@ func stepsDown(err error) bool {
 
 // An olderRun is a segment that is not the newest, made readable in one of two ways.
 type olderRun struct {
-	link   *link
-	sealed *index.Sealed // by its footer; nil when it does not hold
-	frames *replay       // by its frames; nil when the footer holds
-	tree   *merkle.Tree  // at the segment's end, when all of its frames were read
+	link     *link
+	sealed   *index.Sealed         // by its footer; nil when it does not hold
+	reserved map[event.Kind]uint64 // in it, as its footer says
+	frames   *replay               // by its frames; nil when the footer holds
+	tree     *merkle.Tree          // at the segment's end, when all of its frames were read
 }
 
 func (r *olderRun) close() {
@@ -153,6 +158,8 @@ func (o *opener) restore(ctx context.Context) ([]olderRun, error) {
 		name    Rung
 		restore func(context.Context) ([]olderRun, error)
 	}{
+		{RungSnapshot, o.fromSnapshot},
+		{RungCheckpoint, o.fromCheckpoint},
 		{RungFooters, o.fromFooters},
 		{RungFrames, o.fromFrames},
 	} {
@@ -172,6 +179,9 @@ func (o *opener) restore(ctx context.Context) ([]olderRun, error) {
 
 // fromFooters serves each older segment by its footer, and scans the ones whose footer does not hold.
 func (o *opener) fromFooters(ctx context.Context) ([]olderRun, error) {
+	if err := o.wholeChain(ctx); err != nil {
+		return nil, err
+	}
 	runs := o.olderRuns()
 	reasons := make([]error, len(runs))
 	err := o.eachRun(ctx, RungFooters, runs, func(i int) error {
@@ -197,12 +207,23 @@ func (o *opener) fromFooters(ctx context.Context) ([]olderRun, error) {
 
 // fromFrames reads every frame of every older segment.
 func (o *opener) fromFrames(ctx context.Context) ([]olderRun, error) {
+	if err := o.wholeChain(ctx); err != nil {
+		return nil, err
+	}
 	runs := o.olderRuns()
 	if err := o.scanUnsealed(ctx, RungFrames, runs); err != nil {
 		closeRuns(runs)
 		return nil, err
 	}
 	return runs, nil
+}
+
+// wholeChain reads the headers of all segments.
+func (o *opener) wholeChain(ctx context.Context) (err error) {
+	if o.chain == nil {
+		o.chain, err = readChain(ctx, o.dir, o.meta.Store, nil, o.listing.segments)
+	}
+	return err
 }
 
 func (o *opener) olderRuns() []olderRun {
@@ -277,6 +298,17 @@ func (o *opener) useFooter(r *olderRun) error {
 	if !fits && !planted.On(planted.FooterCountUnchecked) {
 		s.Close()
 		return fmt.Errorf("%w: footer of segment %06d and header of %06d disagree", ErrStale, r.link.id, next.Segment)
+	}
+	err = s.Guarded(func() error {
+		foot, err := s.Footer()
+		if err == nil {
+			r.reserved, err = reservedIn(foot)
+		}
+		return err
+	})
+	if err != nil {
+		s.Close()
+		return err
 	}
 	r.sealed = s
 	return nil

@@ -81,8 +81,8 @@ func decodeMeta(b []byte) (meta, error) {
 // maxArtifact bounds what is read of a small artifact: a longer file is damaged, or from the future.
 const maxArtifact = 64 << 10
 
-// readArtifact returns the bytes of a small file. Errors: [ErrAbsent]; [ErrDamaged]; I/O errors.
-func readArtifact(dir vfs.Dir, name string) ([]byte, error) {
+// readArtifact returns the bytes of a file of at most so many bytes. Errors: [ErrAbsent]; [ErrDamaged]; I/O errors.
+func readArtifact(dir vfs.Dir, name string, most int64) ([]byte, error) {
 	f, err := dir.OpenRead(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrAbsent
@@ -95,7 +95,7 @@ func readArtifact(dir vfs.Dir, name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	if size > maxArtifact {
+	if size > most {
 		return nil, ErrDamaged
 	}
 	b := make([]byte, size)
@@ -107,7 +107,7 @@ func readArtifact(dir vfs.Dir, name string) ([]byte, error) {
 
 // readMeta returns the identity of the store in dir. Errors: *[MetaError]; I/O errors.
 func readMeta(dir vfs.Dir) (meta, error) {
-	b, err := readArtifact(dir, metaName)
+	b, err := readArtifact(dir, metaName, maxArtifact)
 	if errors.Is(err, ErrAbsent) || errors.Is(err, ErrDamaged) {
 		return meta{}, &MetaError{metaName, err}
 	}

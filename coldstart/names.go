@@ -15,12 +15,15 @@ const (
 	lockName   = ".lock"
 	anchorName = "anchor"
 
+	snapshotName   = "index.fbati"
+	checkpointName = "index.ckpt"
+
 	cursorsName      = "cursors" // a directory
 	quarantineSuffix = ".quarantine"
 )
 
 // otherNames are files of the store that other packages, or later versions of this one, look after.
-var otherNames = []string{"index.fbati", "index.ckpt", "index.idemp", "visibility_ranges.fbv", "compaction.pending"}
+var otherNames = []string{snapshotName, checkpointName, "index.idemp", "visibility_ranges.fbv", "compaction.pending"}
 
 // A nameKind is what we make of a name.
 type nameKind uint8
@@ -36,13 +39,14 @@ const (
 
 // A listing is what is in the directory.
 type listing struct {
-	segments    []segmentFile // by number
-	quarantined []string
-	blocks      []uint64 // segments with a file of index blocks
-	leftovers   []string
-	strangers   []string
-	hasAnchor   bool
-	highest     uint64 // number ever seen on a segment, quarantined ones included
+	segments                   []segmentFile // by number
+	quarantined                []string
+	blocks                     []uint64 // segments with a file of index blocks
+	leftovers                  []string
+	strangers                  []string
+	hasAnchor                  bool
+	hasSnapshot, hasCheckpoint bool
+	highest                    uint64 // number ever seen on a segment, quarantined ones included
 }
 
 // A segmentFile is a segment by name and size only.
@@ -93,6 +97,8 @@ func (l *listing) add(e vfs.Entry) error {
 	}
 	l.highest = max(l.highest, id)
 	l.hasAnchor = l.hasAnchor || e.Name == anchorName
+	l.hasSnapshot = l.hasSnapshot || e.Name == snapshotName
+	l.hasCheckpoint = l.hasCheckpoint || e.Name == checkpointName
 	return nil
 }
 

@@ -29,6 +29,7 @@ type opener struct {
 
 	listing *listing
 	chain   *chain
+	image   *image // that the open rests on; nil for rungs below
 
 	// Evidence of how far the log was durable.
 	anchor *Anchor // nil when there is none that holds
@@ -159,11 +160,8 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 		return nil, err
 	}
 	o.report.Unknown = o.listing.strangers
-	if o.chain, err = readChain(ctx, o.dir, o.meta.Store, o.listing.segments); err != nil {
-		return nil, err
-	}
-	o.phase("headers")
-	found := &survey{broken: o.chain.broken}
+	o.phase("list")
+	found := new(survey)
 	v = found
 	defer func() {
 		if err != nil {
@@ -173,6 +171,7 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 	if v.runs, err = o.restore(ctx); err != nil {
 		return nil, err
 	}
+	v.broken = o.chain.broken
 	o.phase(o.report.Rung.String())
 	if l := o.chain.newest(); l != nil {
 		if v.tail, err = o.readTail(ctx, l); err != nil {
@@ -246,9 +245,19 @@ func (o *opener) newState(v *survey) (*State, error) {
 	}
 	var sealed []*index.Sealed
 	var memory []*replay
+	if o.image != nil {
+		whole := o.report.Rung == RungSnapshot && (o.listing.hasCheckpoint || o.cfg.NoCheckpoint)
+		s.older.begin(o.image, whole)
+	}
 	for i := range v.runs {
 		r := &v.runs[i]
+		if !r.link.listed {
+			s.older.push(&r.link.header)
+		}
 		if r.sealed != nil {
+			if !r.link.listed {
+				s.older.seal(entry{*r.sealed.Summary(), r.link.size}, r.reserved)
+			}
 			sealed = append(sealed, r.sealed)
 			continue
 		}
@@ -269,6 +278,7 @@ func (o *opener) newState(v *survey) (*State, error) {
 	}
 	if t := v.tail; t != nil {
 		t.join(s.Set)
+		s.older.push(t.header)
 		s.Folder, s.recut = t.folder, len(t.cover.runs) > 0
 		s.LastSeq, s.LastHLC, s.NextSeq = t.lastSeq(), t.at.hlc, t.at.seq+1
 	}

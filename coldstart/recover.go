@@ -158,6 +158,7 @@ func (o *opener) startLog(s *State) error {
 		return err
 	}
 	s.Set.Rotate(s.Active)
+	s.older.push(&h)
 	return nil
 }
 
@@ -184,6 +185,7 @@ func (o *opener) move(ctx context.Context, s *State, t *tail) error {
 		s.Set.Drop(kept.active) // the set tells runs apart by their first sequence
 	}
 	s.Set.Rotate(s.Active)
+	s.older.push(&h)
 	s.Pending = append(s.Pending, u)
 	return nil
 }

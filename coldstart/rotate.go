@@ -68,6 +68,7 @@ func (s *State) rotate(first uint64) (Unsealed, error) {
 	}
 	s.Set.Rotate(active)
 	s.Writer, s.Active = w, active
+	s.older.push(&h)
 	// Everything in the old file is durable; closing it has nothing to say.
 	_ = old.Close()
 	return u, s.cfg.Hook.Hit(fault.Site{Point: fault.SegmentRotated, Segment: h.Segment, Seq: h.LastSeq})

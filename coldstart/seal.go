@@ -2,6 +2,7 @@ package coldstart
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"batpak/event"
@@ -34,7 +35,19 @@ func (s *State) Seal(ctx context.Context, u Unsealed) error {
 	if err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}
+	var reserved map[event.Kind]uint64
+	err = sealed.Guarded(func() error {
+		foot, err := sealed.Footer()
+		if err == nil {
+			reserved, err = reservedIn(foot)
+		}
+		return err
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("seal: %w", err), sealed.Close())
+	}
 	s.Set.ReplaceSealed(id, sealed)
+	s.older.seal(entry{*sealed.Summary(), u.Next.End + int64(len(footer))}, reserved)
 	s.dropBlocks(id)
 	if err := s.cfg.Hook.Hit(fault.Site{Point: fault.SegmentSealed, Segment: id, Seq: u.Next.LastSeq}); err != nil {
 		return err

@@ -47,6 +47,7 @@ type State struct {
 
 	discarded []vfs.File // removed, and still open
 
+	older   olderList
 	indexer indexer
 	indexed atomic.Pointer[segment.Pos] // where the index blocks of the active segment end
 

@@ -1,0 +1,158 @@
+package coldstart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"batpak/index"
+	"batpak/internal/planted"
+	"batpak/internal/vfs"
+)
+
+// fromSnapshot serves the segments that index.fbati lists without touching them. The rest is read by footers.
+func (o *opener) fromSnapshot(ctx context.Context) ([]olderRun, error) {
+	if o.cfg.NoSnapshot {
+		return nil, errOff
+	}
+	return o.fromImage(ctx, RungSnapshot, snapshotName, func() (*image, error) {
+		m, err := o.dir.Map(snapshotName)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, ErrAbsent
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer m.Close()
+		var img *image
+		err = m.Guarded(func() error {
+			b, err := readMap(m, o.mostImage())
+			if err == nil {
+				img, err = decodeImage(b, o.meta.Store)
+			}
+			return err
+		})
+		return img, err
+	})
+}
+
+// fromCheckpoint does the same with index.ckpt.
+func (o *opener) fromCheckpoint(ctx context.Context) ([]olderRun, error) {
+	if o.cfg.NoCheckpoint {
+		return nil, errOff
+	}
+	return o.fromImage(ctx, RungCheckpoint, checkpointName, func() (*image, error) {
+		most := o.mostImage()
+		b, err := readArtifact(o.dir, checkpointName, int64(most)+checkpointSlack)
+		if err != nil {
+			return nil, err
+		}
+		if b, err = unpackCheckpoint(b, o.meta.Store, most); err != nil {
+			return nil, err
+		}
+		return decodeImage(b, o.meta.Store)
+	})
+}
+
+// errOff is the reason of a rung that the caller has switched off.
+var errOff = fmt.Errorf("%w: switched off", ErrAbsent)
+
+// maxReserved is how many reserved kinds there are: two categories.
+const maxReserved = 2 << 12
+
+// fromImage is a rung that rests on an image, which read reads.
+func (o *opener) fromImage(ctx context.Context, rung Rung, name string, read func() (*image, error)) ([]olderRun, error) {
+	img, err := read()
+	switch {
+	case errors.Is(err, ErrFuture):
+		return nil, &FutureError{File: name, Err: err}
+	case errors.Is(err, vfs.ErrMapFault):
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	case err != nil:
+		return nil, err
+	case len(o.distrusted) > 0:
+		return nil, fmt.Errorf("%w: a footer that it relies on", ErrDamaged)
+	}
+	if err := o.chainBehind(ctx, img); err != nil {
+		return nil, err
+	}
+	runs := o.olderRuns()
+	for i := range img.entries[:min(len(img.entries), len(runs))] {
+		runs[i].sealed = index.NewSealed(o.dir, img.entries[i].sum)
+	}
+	rest := runs[len(img.entries):]
+	if err := o.restoreRest(ctx, rung, rest); err != nil {
+		closeRuns(runs)
+		o.chain = nil
+		return nil, err
+	}
+	o.image = img
+	return runs, nil
+}
+
+// chainBehind joins the segments behind an image to the ones that it lists, and checks that it is of this log.
+//
+// Errors: [ErrStale], [ErrDamaged] when it is not; *[FutureError]; I/O errors.
+func (o *opener) chainBehind(ctx context.Context, img *image) error {
+	files, n := o.listing.segments, len(img.entries)
+	if len(files) <= n {
+		return fmt.Errorf("%w: it lists %d segments and the next one, %d are there", ErrStale, n, len(files))
+	}
+	for i := range img.entries {
+		if want := (segmentFile{img.entries[i].sum.Segment, img.entries[i].size}); files[i] != want {
+			return fmt.Errorf("%w: it lists segment %06d of %d bytes, segment %06d of %d is there", ErrStale,
+				want.id, want.size, files[i].id, files[i].size)
+		}
+	}
+	links := img.links()
+	chain, err := readChain(ctx, o.dir, o.meta.Store, links, files[n:])
+	var corrupt *CorruptError
+	switch {
+	case errors.As(err, &corrupt):
+		// The log, or the image? The rungs below know without the image.
+		return fmt.Errorf("%w: %s offset %d does not continue it: %s", ErrStale, corrupt.File, corrupt.Offset, corrupt.Reason)
+	case err != nil:
+		return err
+	case len(chain.links) <= n:
+		return fmt.Errorf("%w: nothing continues it", ErrStale)
+	}
+	if reason := img.watermark.fits(&chain.links[n].header); reason != "" && !planted.On(planted.SnapshotPlaceUnchecked) {
+		return fmt.Errorf("%w: %s", ErrStale, reason)
+	}
+	o.chain = chain
+	return nil
+}
+
+// restoreRest makes the segments behind an image readable: by footers, and by frames where they do not hold.
+func (o *opener) restoreRest(ctx context.Context, rung Rung, rest []olderRun) error {
+	if len(rest) == 0 {
+		return nil
+	}
+	reasons := make([]error, len(rest))
+	err := o.eachRun(ctx, rung, rest, func(i int) error {
+		reasons[i] = o.useFooter(&rest[i])
+		if stepsDown(reasons[i]) {
+			return nil
+		}
+		return reasons[i]
+	})
+	if err != nil {
+		return err
+	}
+	o.noteSkips(rest, reasons)
+	return o.scanUnsealed(ctx, rung, rest)
+}
+
+// mostImage bounds what is read of an image: one that lists so many more segments than are there is of no use.
+func (o *opener) mostImage() int { return imageLen(len(o.listing.segments)+4096, maxReserved) }
+
+// readMap returns a copy of what is mapped. Errors: [ErrDamaged] when that is more than most.
+func readMap(m *vfs.Map, most int) ([]byte, error) {
+	if m.Len() > most {
+		return nil, fmt.Errorf("%w: %d bytes", ErrDamaged, m.Len())
+	}
+	b := make([]byte, m.Len())
+	_, err := m.ReadAt(b, 0)
+	return b, err
+}
