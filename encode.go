@@ -67,12 +67,12 @@ type encoder struct {
 	err    error
 }
 
-// reset makes e ready for another request.
+// reset makes e ready for another request. The header is overwritten then.
 func (e *encoder) reset() {
+	e.buf, e.frames, e.ack, e.err = e.buf[:0], 0, AckDefault, nil
 	if cap(e.buf) > keepBuf {
 		e.buf = nil
 	}
-	*e = encoder{buf: e.buf[:0]}
 }
 
 var requestPool = sync.Pool{New: func() any { return &request{wake: make(chan bool, 1)} }}
