@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"batpak/event"
+	"batpak/internal/vfs"
 	"batpak/internal/wire"
 	"batpak/segment"
 )
@@ -30,15 +31,16 @@ import (
 //	96      8     HLC         last one before the watermark
 //	104     8     tree size   events before the watermark
 //	112     32    root        Merkle tree hash over them
-//	144     192×N segments    summary 184, file size 8; ascending
+//	144     208×N segments    summary 184, of the file: size 8, vfs.Stamp 8+8; ascending
 //	…       16×K  reserved    kind u64, events of that kind in the segments listed u64; ascending
 //
-// The root binds an image to one history: the header of the segment at the watermark names the same root.
+// The root binds an image to one history: the header of the segment at the watermark names the same root. Size and stamp
+// bind it to the files: one that was replaced, written to or copied since is looked at again.
 const (
 	imageMagic    = "BATPAKIM"
 	imageVersion  = 1
 	imageFixedLen = 144
-	imageEntryLen = segment.SummaryLen + 8
+	imageEntryLen = segment.SummaryLen + 8 + 8 + 8
 	imageCountLen = 8 + 8
 
 	offImageSum = 12
@@ -66,7 +68,7 @@ type watermark struct {
 // An entry is one sealed segment.
 type entry struct {
 	sum  segment.Summary
-	size int64 // of the file
+	file segmentFile
 }
 
 // imageLen returns the length of an image of n segments and k reserved kinds.
@@ -93,7 +95,10 @@ func appendImage(dst []byte, m *image) []byte {
 	dst = append(dst, m.watermark.root[:]...)
 	for i := range m.entries {
 		dst = segment.AppendSummary(dst, &m.entries[i].sum)
-		dst = le.AppendUint64(dst, uint64(m.entries[i].size))
+		f := &m.entries[i].file
+		dst = le.AppendUint64(dst, uint64(f.size))
+		dst = le.AppendUint64(dst, f.stamp.ID)
+		dst = le.AppendUint64(dst, uint64(f.stamp.Changed))
 	}
 	for _, k := range slices.Sorted(maps.Keys(m.reserved)) {
 		dst = le.AppendUint64(dst, uint64(k))
@@ -147,7 +152,10 @@ func (m *image) decodeEntries(r *wire.Reader, n int) bool {
 		if m.entries[i].sum, ok = segment.DecodeSummary(r.Bytes(segment.SummaryLen)); !ok {
 			return false
 		}
-		m.entries[i].size = int64(r.Uint64())
+		stamp := vfs.Stamp{}
+		size := int64(r.Uint64())
+		stamp.ID, stamp.Changed = r.Uint64(), int64(r.Uint64())
+		m.entries[i].file = segmentFile{m.entries[i].sum.Segment, size, stamp}
 	}
 	return true
 }
@@ -172,7 +180,7 @@ func (m *image) sound() bool {
 	for i := range m.entries {
 		s := &m.entries[i].sum
 		if s.Store != m.store || s.Segment <= id || s.TreeSize < size || s.TreeSize-size != s.Events ||
-			s.Events > 0 && (s.FirstSeq <= seq || s.LastSeq-s.FirstSeq != s.Events-1) || m.entries[i].size <= s.End {
+			s.Events > 0 && (s.FirstSeq <= seq || s.LastSeq-s.FirstSeq != s.Events-1) || m.entries[i].file.size <= s.End {
 			return false
 		}
 		id, size = s.Segment, s.TreeSize
@@ -190,7 +198,7 @@ func (m *image) links() []*link {
 	prior := segment.Header{Store: m.store, FirstSeq: 1}
 	for i := range m.entries {
 		s := &m.entries[i].sum
-		l := &link{segmentFile: segmentFile{s.Segment, m.entries[i].size}, header: prior, listed: true}
+		l := &link{segmentFile: m.entries[i].file, header: prior, listed: true}
 		l.header.Segment, l.header.Salt = s.Segment, s.Salt
 		if s.Events > 0 {
 			l.header.FirstSeq = s.FirstSeq

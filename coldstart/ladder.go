@@ -332,7 +332,7 @@ func (o *opener) scanOlder(ctx context.Context, r *olderRun) error {
 	if planted.On(planted.FooterDecidesCommitment) {
 		end = l.header.Len()
 	}
-	frames, err := newReplay(ctx, o.dir, &l.header, end, end)
+	frames, err := o.replay(ctx, &l.header, end, end)
 	if err != nil {
 		return err
 	}

@@ -49,10 +49,11 @@ type listing struct {
 	highest                    uint64 // number ever seen on a segment, quarantined ones included
 }
 
-// A segmentFile is a segment by name and size only.
+// A segmentFile is a segment by what the directory says of it.
 type segmentFile struct {
-	id   uint64
-	size int64
+	id    uint64
+	size  int64
+	stamp vfs.Stamp
 }
 
 // list reads and sorts the directory. It opens nothing.
@@ -86,7 +87,7 @@ func (l *listing) add(e vfs.Entry) error {
 	}
 	switch kind {
 	case nameSegment:
-		l.segments = append(l.segments, segmentFile{id, e.Size})
+		l.segments = append(l.segments, segmentFile{id, e.Size, e.Stamp})
 	case nameQuarantined:
 		l.quarantined = append(l.quarantined, e.Name)
 	case nameBlocks:

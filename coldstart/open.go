@@ -97,13 +97,35 @@ func openWriter(ctx context.Context, cfg Config, dir vfs.Dir) (*State, error) {
 		if err == nil {
 			return s, nil
 		}
-		// A page of a footer is checked when it is needed. A footer is a cache: once more, without it.
-		var footer *segment.FooterError
-		if !errors.As(err, &footer) || !errors.Is(footer, segment.ErrDamaged) || distrusted[footer.Segment] {
+		if !distrust(distrusted, err) {
 			return nil, errors.Join(err, lock.Close())
 		}
-		distrusted[footer.Segment] = true
 	}
+}
+
+// distrust notes the segment whose footer, or index block, err is about: pages are checked when they are needed, and an
+// open that finds one damaged is tried again without it. It reports whether there is one that was not noted before.
+func distrust(noted map[uint64]bool, err error) bool {
+	footer := badFooter(err)
+	if footer == nil || noted[footer.Segment] {
+		return false
+	}
+	noted[footer.Segment] = true
+	return true
+}
+
+// badFooter returns the error in err that says that a footer, or an index block, does not hold; nil when there is none.
+func badFooter(err error) *segment.FooterError {
+	var footer *segment.FooterError
+	if !errors.As(err, &footer) {
+		return nil
+	}
+	for _, condition := range []error{segment.ErrDamaged, segment.ErrAbsent, segment.ErrForeign} {
+		if errors.Is(footer, condition) {
+			return footer
+		}
+	}
+	return nil
 }
 
 func (o *opener) openLocked(ctx context.Context) (*State, error) {
@@ -256,7 +278,7 @@ func (o *opener) newState(v *survey) (*State, error) {
 		}
 		if r.sealed != nil {
 			if !r.link.listed {
-				s.older.seal(entry{*r.sealed.Summary(), r.link.size}, r.reserved)
+				s.older.seal(entry{*r.sealed.Summary(), r.link.segmentFile}, r.reserved)
 			}
 			sealed = append(sealed, r.sealed)
 			continue

@@ -17,9 +17,14 @@ const maxLooks = 8
 // but dir.
 func openReader(ctx context.Context, cfg Config, dir vfs.Dir) (*State, error) {
 	var last *sight
+	distrusted := make(map[uint64]bool)
 	for look := 1; ; look++ {
 		o := newOpener(cfg, dir)
+		o.distrusted = distrusted
 		s, err := o.openUnlocked(ctx)
+		if err != nil && distrust(distrusted, err) {
+			continue
+		}
 		if err == nil || !suspicious(err) || look == maxLooks {
 			return s, err
 		}
@@ -97,7 +102,7 @@ func (o *opener) trim(ctx context.Context, v *survey) error {
 		return nil
 	}
 	// What is not proven to be durable could still vanish (I3).
-	kept, err := newReplay(ctx, o.dir, t.header, t.at.offset, t.durable)
+	kept, err := o.replay(ctx, t.header, t.at.offset, t.durable)
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func (o *opener) settle(ctx context.Context, s *State, t *tail) error {
 	if t.verdict.do != actMove || t.at.offset <= t.durable {
 		return nil
 	}
-	kept, err := newReplay(ctx, o.dir, t.header, t.at.offset, t.durable)
+	kept, err := o.replay(ctx, t.header, t.at.offset, t.durable)
 	if err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func (o *opener) moveFrames(ctx context.Context, s *State, h *segment.Header, ke
 		return fmt.Errorf("move frames of segment %06d: %w", t.link.id, err)
 	}
 	s.highest = h.Segment
-	moved, err := newReplay(ctx, o.dir, h, end, wholeFile)
+	moved, err := o.replay(ctx, h, end, wholeFile)
 	if err != nil {
 		return err
 	}
@@ -248,7 +248,7 @@ func (o *opener) renew(ctx context.Context, s *State, t *tail) error {
 	if err != nil {
 		return fmt.Errorf("renew segment %06d: %w", id, err)
 	}
-	again, err := newReplay(ctx, o.dir, t.header, t.at.offset, wholeFile)
+	again, err := o.replay(ctx, t.header, t.at.offset, wholeFile)
 	if err != nil {
 		return err
 	}

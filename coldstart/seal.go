@@ -43,11 +43,15 @@ func (s *State) Seal(ctx context.Context, u Unsealed) error {
 		}
 		return err
 	})
+	var at vfs.Entry
+	if err == nil {
+		at, err = s.Dir.Stat(segment.Name(id))
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("seal: %w", err), sealed.Close())
 	}
 	s.Set.ReplaceSealed(id, sealed)
-	s.older.seal(entry{*sealed.Summary(), u.Next.End + int64(len(footer))}, reserved)
+	s.older.seal(entry{*sealed.Summary(), segmentFile{id, at.Size, at.Stamp}}, reserved)
 	s.dropBlocks(id)
 	if err := s.cfg.Hook.Hit(fault.Site{Point: fault.SegmentSealed, Segment: id, Seq: u.Next.LastSeq}); err != nil {
 		return err

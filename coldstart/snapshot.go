@@ -100,9 +100,12 @@ func (o *opener) chainBehind(ctx context.Context, img *image) error {
 		return fmt.Errorf("%w: it lists %d segments and the next one, %d are there", ErrStale, n, len(files))
 	}
 	for i := range img.entries {
-		if want := (segmentFile{img.entries[i].sum.Segment, img.entries[i].size}); files[i] != want {
+		switch want := img.entries[i].file; {
+		case files[i].id != want.id || files[i].size != want.size:
 			return fmt.Errorf("%w: it lists segment %06d of %d bytes, segment %06d of %d is there", ErrStale,
 				want.id, want.size, files[i].id, files[i].size)
+		case files[i].stamp != want.stamp:
+			return fmt.Errorf("%w: segment %06d was touched since", ErrStale, want.id)
 		}
 	}
 	links := img.links()

@@ -51,6 +51,9 @@ type State struct {
 	indexer indexer
 	indexed atomic.Pointer[segment.Pos] // where the index blocks of the active segment end
 
+	healing sync.Mutex // held while a segment is healed
+	healed  []Healing  // guarded by healing
+
 	next      spareSlot
 	anchoring sync.Mutex // held while the anchor is written
 	anchor    anchorFile

@@ -55,9 +55,9 @@ func (r *replay) cut() (tree merkle.Tree, whole *merkle.Tree) {
 // wholeFile is the until of a scan that ends where the frames end.
 const wholeFile = math.MaxInt64
 
-// newReplay reads the frames of the segment with header h, of which none lies behind limit, up to until. On an error
-// nothing stays open.
-func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until int64) (*replay, error) {
+// newReplay reads the frames of the segment with header h, of which none lies behind limit, up to until. On an error nothing
+// stays open. Without blocks it reads all of them; with, those behind the index blocks.
+func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until int64, blocks bool) (*replay, error) {
 	f, err := dir.OpenRead(segment.Name(h.Segment))
 	if err != nil {
 		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
@@ -67,10 +67,12 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 		f.Close()
 		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
 	}
-	c, err := readCover(dir, h, min(size, limit, until))
-	if err != nil {
-		f.Close()
-		return nil, err
+	c := noCover(h)
+	if blocks {
+		if c, err = readCover(dir, h, min(size, limit, until)); err != nil {
+			f.Close()
+			return nil, err
+		}
 	}
 	r := &replay{
 		scan: newScan(f, h, c.at, min(size, limit), until), cover: c,
@@ -96,6 +98,11 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 	return r, nil
 }
 
+// replay is newReplay with the index blocks, unless they were found damaged.
+func (o *opener) replay(ctx context.Context, h *segment.Header, limit, until int64) (*replay, error) {
+	return newReplay(ctx, o.dir, h, limit, until, !o.distrusted[h.Segment])
+}
+
 // A proof is the highest place that is known to have been durable, and how it is known.
 type proof struct {
 	segment.Pos
@@ -118,7 +125,7 @@ type tail struct {
 
 // readTail reads the newest segment and judges its end. On an error nothing stays open.
 func (o *opener) readTail(ctx context.Context, l *link) (*tail, error) {
-	r, err := newReplay(ctx, o.dir, &l.header, wholeFile, wholeFile)
+	r, err := o.replay(ctx, &l.header, wholeFile, wholeFile)
 	if err != nil {
 		return nil, err
 	}

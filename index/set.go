@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"batpak/event"
+	"batpak/segment"
 )
 
 // A run is an immutable index over a contiguous range of sequences; the last one of an epoch still grows. Exactly one
@@ -190,6 +191,28 @@ func (s *Set) changeIf(remove func(*run) bool, add ...run) {
 // same sequence, can stand in its place; index blocks of the segment stay.
 func (s *Set) Drop(active *Active) {
 	s.changeIf(func(r *run) bool { return r.memory == active })
+}
+
+// Footers returns what the footer, or the index blocks, of segment id say of it, in order; nil when it is served from
+// memory alone or is not there.
+func (s *Set) Footers(id uint64) (sums []segment.Summary) {
+	v := s.Acquire()
+	if v == nil {
+		return nil
+	}
+	defer v.Release()
+	for _, sealed := range v.e.sealed {
+		if sealed.sum.Segment == id {
+			sums = append(sums, sealed.sum)
+		}
+	}
+	return sums
+}
+
+// Heal puts an index in memory in the place of the footer, or of the index blocks, of a segment. It must hold the same
+// events.
+func (s *Set) Heal(id uint64, active *Active) {
+	s.changeIf(func(r *run) bool { return r.sealed != nil && r.segment() == id }, run{first: active.firstSeq, memory: active})
 }
 
 // Add puts sealed segments or index blocks in.

@@ -168,12 +168,26 @@ func TestNames(t *testing.T) {
 		writeFile(t, d, "a", "")
 		entries, err := d.List()
 		must(t, err)
+		for i := range entries {
+			e, err := d.Stat(entries[i].Name)
+			if err != nil || e.Stamp != entries[i].Stamp || e.Stamp == (vfs.Stamp{}) {
+				t.Errorf("Stat(%s) = %v, %v, List says %v", e.Name, e, err, entries[i])
+			}
+			entries[i].Stamp = vfs.Stamp{}
+		}
 		want := []vfs.Entry{{Name: "a"}, {Name: "b", Size: 1}}
 		if len(entries) != 2 || entries[0] != want[0] || entries[1] != want[1] {
 			t.Errorf("List = %v, want %v", entries, want)
 		}
-		if e, err := d.Stat("b"); e != want[1] || err != nil {
-			t.Errorf("Stat(b) = %v, %v, want %v", e, err, want[1])
+		before, err := d.Stat("b")
+		must(t, err)
+		f, err := d.OpenWrite("b")
+		must(t, err)
+		_, err = f.WriteAt([]byte("c"), 0)
+		must(t, err)
+		must(t, f.Close())
+		if e, err := d.Stat("b"); e.Stamp == before.Stamp || err != nil {
+			t.Errorf("Stat(b) = %v, %v, as before it was written to", e, err)
 		}
 		must(t, d.Remove("b"))
 		must(t, d.Sync())

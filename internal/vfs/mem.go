@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"hash/crc32"
 	"io/fs"
 	"maps"
 	"path"
@@ -61,6 +62,7 @@ type Mem struct {
 	dirs  map[string]map[string]*memNode // by directory, then by name: the cached view
 	locks map[string]bool                // held, by path
 	next  uint64                         // next inode
+	pins  map[string]Stamp               // by path; see Rot
 	ops   []Op                           // the trace, append-only
 
 	disk   *disk // memo: base and the first diskAt ops
@@ -183,6 +185,37 @@ func (m *Mem) Files() map[string][]byte {
 func (m *Mem) SetFile(name string, data []byte) {
 	m.setNode(name, 0, slices.Clone(data))
 }
+
+// Rot is SetFile for bytes that rot where they lie: the file's stamp stays.
+func (m *Mem) Rot(name string, data []byte) {
+	dir, base := path.Split(memPath(name))
+	dir = path.Clean(dir)
+	m.mu.Lock()
+	if node := m.dirs[dir][base]; node != nil {
+		if m.pins == nil {
+			m.pins = make(map[string]Stamp)
+		}
+		m.pins[path.Join(dir, base)] = m.stampLocked(dir, base, node)
+	}
+	m.mu.Unlock()
+	m.SetFile(name, data)
+}
+
+// stampLocked returns the stamp of a file: a checksum of its content, so that a file is the same in every image that
+// holds it unchanged.
+func (m *Mem) stampLocked(dir, name string, node *memNode) Stamp {
+	if s, ok := m.pins[path.Join(dir, name)]; ok {
+		return s
+	}
+	sum, b := uint32(0), make([]byte, min(node.content.size, 64<<10))
+	for off := int64(0); off < node.content.size; {
+		n, _ := node.content.readAt(b, off)
+		sum, off = crc32.Update(sum, stampTable, b[:n]), off+int64(n)
+	}
+	return Stamp{ID: 1, Changed: int64(sum)}
+}
+
+var stampTable = crc32.MakeTable(crc32.Castagnoli)
 
 // SetSpecial puts something that is not a regular file in the place of name: a symlink, FIFO, device or
 // directory, as the type bits of mode say.

@@ -172,7 +172,7 @@ func (d *memDir) List() ([]Entry, error) {
 	defer d.m.mu.Unlock()
 	entries := make([]Entry, 0, len(d.m.dirs[d.path]))
 	for name, node := range d.m.dirs[d.path] {
-		entries = append(entries, Entry{Name: name, Mode: node.mode, Size: node.content.size})
+		entries = append(entries, Entry{Name: name, Mode: node.mode, Size: node.content.size, Stamp: d.m.stampLocked(d.path, name, node)})
 	}
 	for _, name := range d.m.subdirsLocked(d.path) {
 		entries = append(entries, Entry{Name: name, Mode: fs.ModeDir})
@@ -190,7 +190,7 @@ func (d *memDir) Stat(name string) (Entry, error) {
 	node := d.m.dirs[d.path][name]
 	switch {
 	case node != nil:
-		return Entry{Name: name, Mode: node.mode, Size: node.content.size}, nil
+		return Entry{Name: name, Mode: node.mode, Size: node.content.size, Stamp: d.m.stampLocked(d.path, name, node)}, nil
 	case d.m.isSubdirLocked(d.path, name):
 		return Entry{Name: name, Mode: fs.ModeDir}, nil
 	}

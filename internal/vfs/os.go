@@ -241,7 +241,7 @@ func (d *osDir) Stat(name string) (Entry, error) {
 }
 
 func entryOf(info fs.FileInfo) Entry {
-	return Entry{Name: info.Name(), Mode: info.Mode().Type(), Size: info.Size()}
+	return Entry{Name: info.Name(), Mode: info.Mode().Type(), Size: info.Size(), Stamp: stampOf(info)}
 }
 
 func (d *osDir) Sync() error { return syncDir(d.handle) }

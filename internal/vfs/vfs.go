@@ -113,6 +113,16 @@ type Entry struct {
 	Name string
 	Mode fs.FileMode // type bits only; zero for a regular file
 	Size int64       // bytes; meaningful for regular files only
+
+	// Stamp tells whether the file is still the one that had this stamp before, untouched: not replaced, written to,
+	// cut, or linked to another name. Copying a file makes another one. It does not notice bytes that rot.
+	Stamp Stamp
+}
+
+// A Stamp is what the system keeps of a file's identity and of its last change.
+type Stamp struct {
+	ID      uint64 // inode, where there is one
+	Changed int64  // nanoseconds; last change of content or metadata
 }
 
 // The layout of a lock file.
