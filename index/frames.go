@@ -66,6 +66,22 @@ func (f *frames) body(b []byte, off int64) ([]byte, error) {
 	return frame.Body, nil
 }
 
+// frameLen returns the length of the frame at off. Callers guard it.
+func (f *frames) frameLen(off int64) (uint32, error) {
+	head := make([]byte, segment.FrameHeaderLen)
+	if err := f.readAt(head, off); err != nil {
+		return 0, err
+	}
+	n, err := f.seal.FrameLen(head, f.segment, off)
+	switch {
+	case err != nil:
+		return 0, located(err)
+	case n > f.end-off:
+		return 0, f.flaw(off, "frame behind the end")
+	}
+	return uint32(n), nil
+}
+
 // located turns what looks torn into what it is where a frame is known to be: damage.
 func located(err error) error {
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"batpak/event"
+	"batpak/segment"
 )
 
 // EventByID returns the event named id, if v shows one. Its bytes are the caller's. Query.Hidden is the caller's to
@@ -65,22 +66,34 @@ func (s *Sealed) rawByID(id event.ID, raw *event.Raw) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	err = mp.m.Guarded(func() error {
-		_, l, found, err := mp.foot.FindID(id)
-		if err != nil || !found {
-			return err
-		}
-		ok = true
-		f := mp.frames()
-		if err := f.read(raw, place{offset: l.Offset, length: l.Length}); err != nil {
-			return err
-		}
-		if raw.ID != id || raw.Seq < s.sum.FirstSeq || raw.Seq > s.sum.LastSeq {
-			return f.flaw(int64(l.Offset), "ID is not the index's")
-		}
-		return nil
+	err = mp.m.Guarded(func() (err error) {
+		ok, err = mp.rawByID(&id, raw)
+		return err
 	})
 	return ok, err
+}
+
+// rawByID finds id. What the footer knows of an ID is where its frame may stand; every such frame is checked whole
+// before its ID is believed, so that a damaged ID is damage and not the ID of another event.
+func (mp *mapped) rawByID(id *event.ID, raw *event.Raw) (bool, error) {
+	return mp.foot.FindID(id, func(l segment.Locator) (bool, error) {
+		f := mp.frames()
+		if l.Length == 0 {
+			n, err := f.frameLen(int64(l.Offset))
+			if err != nil {
+				return false, err
+			}
+			l.Length = n
+		}
+		if err := f.read(raw, place{offset: l.Offset, length: l.Length}); err != nil {
+			return false, err
+		}
+		sum := mp.foot.Summary()
+		if raw.Seq < sum.FirstSeq || raw.Seq > sum.LastSeq || raw.ID != *id && !mp.foot.SameSlot(&raw.ID, id) {
+			return false, f.flaw(int64(l.Offset), "ID is not the index's")
+		}
+		return raw.ID == *id, nil
+	})
 }
 
 // readExact is read for an event whose sequence is known.
@@ -192,8 +205,7 @@ func (mp *mapped) headOf(entity string, lane uint32) (Head, bool, error) {
 	if err != nil {
 		return Head{}, false, err
 	}
-	l, err := mp.foot.Locator(h.Row)
-	return Head{Seq: seq, Clock: h.Last, ID: l.ID, Hash: h.Hash}, err == nil, err
+	return Head{Seq: seq, Clock: h.Last, ID: h.ID, Hash: h.Hash}, err == nil, err
 }
 
 // FindKey returns the newest event that carries the idempotency key, visible or not. The result's bytes are the

@@ -9,14 +9,14 @@ import (
 
 // A SIDX footer is the index of one sealed segment, laid out to be searched where it lies.
 //
-//	frames | body: sections, each 8-byte aligned | page sums | trailer |
+//	frames | body: sections, aligned | page sums | trailer |
 //
-// The body is a row of sections. R is the number of events, E entities, S scopes, C coordinates, K kinds, T tags,
+// The body is a row of sections, each begun at a multiple of 8 unless it says otherwise. R is the number of events, E entities, S scopes, C coordinates, K kinds, T tags,
 // H (entity, lane) pairs. A row is an event's number in the segment, from 0, in commit order. A record table has one
 // record more than it has entries: an entry's starts are in its own record, its ends in the next one.
 //
 //	section       shape    content
-//	locators      24 × R   offset u32, length of the whole frame u32, ID 16
+//	locators      8 × R    offset u32, length of the whole frame u32
 //	seqs          4 × R    sequence, less the first one of the segment
 //	coordinates   4 × R    number in the coordinate table
 //	kinds         2 × R
@@ -35,14 +35,14 @@ import (
 //	scope rows    4 × R
 //	kind rows     4 × R
 //	tag rows      4 × …
-//	ID slots      4×(R·5/4+1)  static hash by ID
+//	ID slots      64×⌈(R·5/4+1)/8⌉  static hash by ID, see idSlot; begins at a multiple of 64 of the file
 //	key hashes    16 × N   idempotency keys, ascending
 //	key rows      4 × N
 //	cause hashes  8 × N    hash of the causation, ascending, then by row
 //	cause rows    4 × N
 //	correlation hashes, correlation rows                as the causes
-//	heads         56 × H   lane u32, last row u32, first clock u64, last clock u64, hash of the last event 32;
-//	                       by entity, then lane
+//	heads         72 × H   lane u32, last row u32, first clock u64, last clock u64, ID of the last event 16, its
+//	                       hash 32; by entity, then lane
 //	tiles         32 × …   hashes of the Merkle subtrees of 256 leaves that this segment completed
 //	range         32 × …   compact range of the Merkle tree at the end of the segment
 //
@@ -50,7 +50,9 @@ import (
 // and the page's number: a page of another footer, or of another place, never holds. A page is checked when it is
 // first used, once. The trailer is drawn at trailerLen.
 //
-// A plain event costs 69 bytes and its share of the dictionary; every list but the first three is sparse.
+// IDs stand in the frames only, and in the heads: who looks for an ID reads the frame in any case.
+//
+// A plain event costs 58 bytes and its share of the dictionary; every list but the first three is sparse.
 const (
 	secLocators = iota
 	secSeqs
@@ -86,10 +88,11 @@ const (
 
 // Sizes of the fixed-width entries.
 const (
-	locatorLen = 4 + 4 + event.IDLen
+	locatorLen = 4 + 4
+	idSlotLen  = 4 + 2 + 2
 	entityLen  = 4 * 4
 	recordLen  = 2 * 4
-	headLen    = 4 + 4 + 8 + 8 + event.HashLen
+	headLen    = 4 + 4 + 8 + 8 + event.IDLen + event.HashLen
 	keyHashLen = 16
 	idHashLen  = 8
 
@@ -100,8 +103,8 @@ const (
 )
 
 const (
-	_ uint = headLen - 56
-	_ uint = 56 - headLen
+	_ uint = headLen - 72
+	_ uint = 72 - headLen
 )
 
 // sectionShapes names every section and its entry size, in order.
@@ -112,7 +115,7 @@ var sectionShapes = [sectionCount]struct {
 	{"locators", locatorLen}, {"seqs", 4}, {"coordinates", 4}, {"kinds", 2}, {"flags", 2}, {"clocks", 4},
 	{"lanes", 4}, {"HLCs", 8}, {"names", 1}, {"entities", entityLen}, {"entity slots", 4}, {"scopes", recordLen},
 	{"coordinate table", recordLen}, {"kind table", recordLen}, {"tags", recordLen}, {"entity rows", 4},
-	{"scope rows", 4}, {"kind rows", 4}, {"tag rows", 4}, {"ID slots", 4}, {"key hashes", keyHashLen},
+	{"scope rows", 4}, {"kind rows", 4}, {"tag rows", 4}, {"ID slots", idBucketLen}, {"key hashes", keyHashLen},
 	{"key rows", 4}, {"cause hashes", idHashLen}, {"cause rows", 4}, {"correlation hashes", idHashLen},
 	{"correlation rows", 4}, {"heads", headLen}, {"tiles", event.HashLen}, {"range", event.HashLen},
 }
@@ -170,14 +173,14 @@ type Head struct {
 	Row   uint32     // of the last event
 	First uint64     // clock of the first event in this segment
 	Last  uint64     // clock of the last event
+	ID    event.ID   // of the last event
 	Hash  event.Hash // of the last event
 }
 
-// A Locator is the place and the name of one event.
+// A Locator is the place of one event.
 type Locator struct {
 	Offset uint32 // of the frame header, bytes from start of file
 	Length uint32 // of the whole frame, header included
-	ID     event.ID
 }
 
 // Relation says which of an event's two references a list of children follows.

@@ -65,7 +65,10 @@ func BenchmarkFooterLookups(b *testing.B) {
 		name string
 		fn   func(h *event.Header) error
 	}{
-		{"FindID", func(h *event.Header) error { _, _, _, err := f.FindID(h.ID); return err }},
+		{"FindID", func(h *event.Header) error {
+			_, err := f.FindID(&h.ID, func(Locator) (bool, error) { return true, nil })
+			return err
+		}},
 		{"FindKey", func(h *event.Header) error { _, _, err := f.FindKey(h.Key.Hash); return err }},
 		{"LookupEntity", func(h *event.Header) error { _, _, err := f.LookupEntity(h.Coordinate.Entity()); return err }},
 		{"RowOfSeq", func(h *event.Header) error { _, err := f.RowOfSeq(h.Seq); return err }},

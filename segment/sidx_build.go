@@ -127,7 +127,7 @@ func (b *FooterBuilder) Add(r *event.Raw, offset, length uint32) error {
 	if head.Last == 0 {
 		head.First = r.Clock
 	}
-	head.Row, head.Last, head.Hash = row, r.Clock, r.Hash
+	head.Row, head.Last, head.ID, head.Hash = row, r.Clock, r.ID, r.Hash
 	scope := b.scope(r.Scope)
 	b.entities.rows[entity]++
 	b.scopes.rows[scope]++

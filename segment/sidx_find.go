@@ -45,14 +45,42 @@ func (f *Footer) probe(sec int, slots sidxSlots, h uint64, n uint32, is func(i u
 	return 0, false, nil
 }
 
-// FindID returns row and place of the event named id.
-func (f *Footer) FindID(id event.ID) (row uint32, l Locator, ok bool, err error) {
-	row, ok, err = f.probe(secIDSlots, f.idSlots, hashID(f.nameSeed, &id), f.Rows(), func(i uint32) (bool, error) {
-		var err error
-		l, err = f.Locator(i)
-		return l.ID == id, err
-	})
-	return row, l, ok, err
+// FindID calls is with the place of every frame that may be the event named id, until it says yes. The length is 0
+// when the frame is longer than a slot can say. Whoever reads the frame finds its name there: when it is another one,
+// [Footer.SameSlot] tells whether that can be.
+func (f *Footer) FindID(id *event.ID, is func(l Locator) (bool, error)) (ok bool, err error) {
+	var b [idBucketLen]byte
+	h := hashID(f.nameSeed, id)
+	at, tag := f.idBuckets.home(h), idTag(h)
+	for range f.idBuckets.count {
+		if err := f.read(secIDSlots, at*idBucketLen, b[:]); err != nil {
+			return false, err
+		}
+		for k := 0; k < idBucketLen; k += idSlotLen {
+			slot := idSlot(binary.LittleEndian.Uint64(b[k:]))
+			if slot == 0 {
+				return false, nil
+			}
+			if slot.tag() != tag {
+				continue
+			}
+			l := slot.locator()
+			if uint64(l.Offset)+max(uint64(l.Length), FrameHeaderLen) > uint64(f.t.sum.End) {
+				return false, f.flaw(secIDSlots, at*idBucketLen+uint64(k), "frame out of range")
+			}
+			if ok, err := is(l); ok || err != nil {
+				return ok && err == nil, err
+			}
+		}
+		at = f.idBuckets.next(at)
+	}
+	return false, nil
+}
+
+// SameSlot reports whether the slot of one ID can be taken for that of the other: their hashes agree in what a slot
+// keeps of them. For an ID that is not the one sought, a no means that the slot leads to the wrong frame.
+func (f *Footer) SameSlot(x, y *event.ID) bool {
+	return idTag(hashID(f.nameSeed, x)) == idTag(hashID(f.nameSeed, y))
 }
 
 // LookupEntity returns the number of an entity. Numbers follow the bytewise order of names.
@@ -313,7 +341,7 @@ func (f *Footer) HeadAt(i uint32) (Head, error) {
 	le := binary.LittleEndian
 	h := Head{
 		Lane: le.Uint32(b[:]), Row: le.Uint32(b[4:]), First: le.Uint64(b[8:]), Last: le.Uint64(b[16:]),
-		Hash: event.Hash(b[24:]),
+		ID: event.ID(b[24:]), Hash: event.Hash(b[24+event.IDLen:]),
 	}
 	if h.Row >= f.Rows() || h.First == 0 || h.Last < h.First {
 		return Head{}, f.flaw(secHeads, uint64(i)*headLen, "head out of range")

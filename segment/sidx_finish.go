@@ -126,7 +126,7 @@ func (f *finisher) layout(end *FooterEnd) {
 		secNames: names, secEntities: entities + 1, secEntitySlots: newSidxSlots(entities).count,
 		secScopes: uint64(b.scopes.count()) + 1, secCoordinateTable: uint64(len(b.coordinates)),
 		secKindTable: uint64(len(f.kinds)) + 1, secTags: uint64(b.tags.count()) + 1,
-		secTagRows: uint64(len(b.tagRows)), secIDSlots: newSidxSlots(rows).count,
+		secTagRows: uint64(len(b.tagRows)), secIDSlots: newIDBuckets(rows).count,
 		secKeyHashes: uint64(len(b.keys)), secKeyRows: uint64(len(b.keys)),
 		secCauseHashes: uint64(len(b.causes)), secCauseRows: uint64(len(b.causes)),
 		secCorrelationHashes: uint64(len(b.correlations)), secCorrelationRows: uint64(len(b.correlations)),
@@ -136,12 +136,14 @@ func (f *finisher) layout(end *FooterEnd) {
 		secEntityRows, secScopeRows, secKindRows} {
 		counts[i] = rows
 	}
+	f.t.sum = b.sum
 	at := uint64(0)
 	for i := range f.t.sections {
+		at = f.t.sectionStart(i, at)
 		f.t.sections[i] = footerPlace{at, counts[i] * sectionShapes[i].size}
-		at = align(at + f.t.sections[i].len)
+		at += f.t.sections[i].len
 	}
-	f.t.sum, f.t.bodyLen = b.sum, at
+	f.t.bodyLen = align(at)
 }
 
 // section returns the bytes of section i.
@@ -211,7 +213,7 @@ func (f *finisher) columns() {
 	locators, seqs, coords := f.section(secLocators), f.section(secSeqs), f.section(secCoordinates)
 	kinds, flags, clocks := f.section(secKinds), f.section(secFlags), f.section(secClocks)
 	lanes, hlcs := f.section(secLanes), f.section(secHLCs)
-	table, slots := f.section(secIDSlots), newSidxSlots(f.b.sum.Events)
+	table, buckets := f.section(secIDSlots), newIDBuckets(f.b.sum.Events)
 	lists := f.newPostings()
 	row := uint32(0)
 	for _, chunk := range f.b.rows {
@@ -220,7 +222,6 @@ func (f *finisher) columns() {
 			at := locators[uint64(row)*locatorLen:][:locatorLen]
 			le.PutUint32(at, r.offset)
 			le.PutUint32(at[4:], r.length)
-			copy(at[8:], r.id[:])
 			le.PutUint32(seqs[row*4:], r.seq)
 			le.PutUint32(coords[row*4:], f.coordRank[r.coordinate])
 			le.PutUint16(kinds[row*2:], r.kind)
@@ -228,7 +229,8 @@ func (f *finisher) columns() {
 			le.PutUint32(clocks[row*4:], r.clock)
 			le.PutUint32(lanes[row*4:], r.lane)
 			le.PutUint64(hlcs[uint64(row)*8:], uint64(r.hlc))
-			slots.insert(table, hashID(f.b.seed, &r.id), row)
+			id := hashID(f.b.seed, &r.id)
+			buckets.insert(table, id, newIDSlot(id, r.offset, r.length))
 			lists.add(f.b.coordinates[r.coordinate], r.kind, row)
 			row++
 		}
@@ -305,7 +307,8 @@ func (f *finisher) sparse() {
 		le.PutUint32(at[4:], h.Row)
 		le.PutUint64(at[8:], h.First)
 		le.PutUint64(at[16:], h.Last)
-		copy(at[24:headLen], h.Hash[:])
+		copy(at[24:], h.ID[:])
+		copy(at[24+event.IDLen:headLen], h.Hash[:])
 	}
 }
 

@@ -27,7 +27,8 @@ type Footer struct {
 	nameSeed uint64 // of the hashes
 
 	entities, scopes, coordinates, kinds, tags, heads uint32
-	entitySlots, idSlots                              sidxSlots
+	entitySlots                                       sidxSlots
+	idBuckets                                         idBuckets
 	checked                                           []atomic.Uint32 // one bit per page that was found sound
 }
 
@@ -78,7 +79,7 @@ func (f *Footer) count() {
 	count := func(i int) uint32 { return uint32(f.t.sections[i].len / sectionShapes[i].size) }
 	f.entities, f.scopes, f.tags = count(secEntities)-1, count(secScopes)-1, count(secTags)-1
 	f.kinds, f.coordinates, f.heads = count(secKindTable)-1, count(secCoordinateTable), count(secHeads)
-	f.entitySlots, f.idSlots = newSidxSlots(uint64(f.entities)), newSidxSlots(f.t.sum.Events)
+	f.entitySlots, f.idBuckets = newSidxSlots(uint64(f.entities)), newIDBuckets(f.t.sum.Events)
 	pages := (f.t.bodyLen + sidxPage - 1) / sidxPage
 	f.checked = make([]atomic.Uint32, (pages+31)/32)
 }

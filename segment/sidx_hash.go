@@ -86,3 +86,63 @@ func (s sidxSlots) insert(table []byte, h uint64, i uint32) {
 	}
 	binary.LittleEndian.PutUint32(table[at*4:], s.value(h, i))
 }
+
+// An idSlot is a slot of the static hash by ID. It leads straight to the frame, which names its event: what a lookup
+// costs is two cache misses, of the slot and of the frame.
+//
+//	bits 0–31   offset of the frame header; no frame stands at 0, so that 0 is an empty slot
+//	bits 32–47  length of the whole frame, 0 when it does not fit
+//	bits 48–63  tag: the low bits of the ID's hash, which its home does not use
+type idSlot uint64
+
+func newIDSlot(h uint64, offset, length uint32) idSlot {
+	if length > 1<<16-1 {
+		length = 0
+	}
+	return idSlot(h<<48 | uint64(length)<<32 | uint64(offset))
+}
+
+// idTag is what a slot keeps of the hash of its ID.
+func idTag(h uint64) uint16 { return uint16(h) }
+
+func (s idSlot) tag() uint16 { return uint16(s >> 48) }
+
+func (s idSlot) locator() Locator {
+	return Locator{Offset: uint32(s), Length: uint32(s >> 32 & (1<<16 - 1))}
+}
+
+// An idBuckets is the shape of a static hash over n IDs: n·5/4+1 slots, rounded up to buckets of eight, one cache line
+// each. A bucket fills from its first slot on; what finds it full goes to the next one. So a search ends at the first
+// empty slot, nearly always in the bucket where it began.
+type idBuckets struct{ count uint64 }
+
+const idBucketLen = 8 * idSlotLen
+
+func newIDBuckets(n uint64) idBuckets { return idBuckets{(n + n/4 + 1 + 7) / 8} }
+
+// home returns the bucket where the search for hash h begins, as [sidxSlots.home] does.
+func (s idBuckets) home(h uint64) uint64 {
+	hi, _ := bits.Mul64(h, s.count)
+	return hi
+}
+
+// next returns the bucket behind bucket at.
+func (s idBuckets) next(at uint64) uint64 {
+	if at++; at == s.count {
+		return 0
+	}
+	return at
+}
+
+// insert puts the slot of an ID with hash h into table, which has a free one.
+func (s idBuckets) insert(table []byte, h uint64, slot idSlot) {
+	for at := s.home(h); ; at = s.next(at) {
+		bucket := table[at*idBucketLen:][:idBucketLen]
+		for k := 0; k < idBucketLen; k += idSlotLen {
+			if binary.LittleEndian.Uint64(bucket[k:]) == 0 {
+				binary.LittleEndian.PutUint64(bucket[k:], uint64(slot))
+				return
+			}
+		}
+	}
+}

@@ -60,15 +60,13 @@ func (f *Footer) column(c Column, row uint32) (uint32, error) {
 	return f.uint32At(sec, row)
 }
 
-// Locator returns place and ID of the event in row.
+// Locator returns the place of the event in row.
 func (f *Footer) Locator(row uint32) (Locator, error) {
 	var b [locatorLen]byte
 	if err := f.read(secLocators, uint64(row)*locatorLen, b[:]); err != nil {
 		return Locator{}, err
 	}
-	l := Locator{
-		Offset: binary.LittleEndian.Uint32(b[:]), Length: binary.LittleEndian.Uint32(b[4:]), ID: event.ID(b[8:]),
-	}
+	l := Locator{Offset: binary.LittleEndian.Uint32(b[:]), Length: binary.LittleEndian.Uint32(b[4:])}
 	if l.Length < FrameHeaderLen || uint64(l.Offset)+uint64(l.Length) > uint64(f.t.sum.End) {
 		return Locator{}, f.flaw(secLocators, uint64(row)*locatorLen, "frame out of range")
 	}

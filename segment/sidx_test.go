@@ -120,9 +120,10 @@ func (a *answers) askRow(f *Footer, row uint32) {
 }
 
 func (a *answers) askEvent(f *Footer, h *event.Header) {
-	row, l, ok, err := f.FindID(h.ID)
-	a.say(err, row, l, ok)
-	row, ok, err = f.FindKey(h.Key.Hash)
+	var places []Locator
+	ok, err := f.FindID(&h.ID, func(l Locator) (bool, error) { places = append(places, l); return false, nil })
+	a.say(err, places, ok)
+	row, ok, err := f.FindKey(h.Key.Hash)
 	a.say(err, row, ok)
 	row, err = f.RowOfSeq(h.Seq + 1)
 	a.say(err, row)
@@ -178,7 +179,7 @@ func checkRows(t *testing.T, f *Footer, m *sidxModel) {
 	for i := range m.events {
 		h, row := &m.events[i], uint32(i)
 		l := must[Locator](t)(f.Locator(row))
-		if want := (Locator{m.offsets[i], m.lengths[i], h.ID}); l != want {
+		if want := (Locator{m.offsets[i], m.lengths[i]}); l != want {
 			t.Fatalf("Locator(%d) = %v, want %v", i, l, want)
 		}
 		c := must[uint32](t)(f.Coordinate(row))
@@ -258,8 +259,9 @@ func checkLookups(t *testing.T, f *Footer, m *sidxModel) {
 	}
 	for i := range m.events {
 		h := &m.events[i]
-		if row, _, ok, err := f.FindID(h.ID); row != uint32(i) || !ok || err != nil {
-			t.Fatalf("FindID(event %d) = %d, %v, %v", i, row, ok, err)
+		want := Locator{m.offsets[i], m.lengths[i]}
+		if ok, err := f.FindID(&h.ID, func(l Locator) (bool, error) { return l == want, nil }); !ok || err != nil {
+			t.Fatalf("FindID(event %d) = %v, %v", i, ok, err)
 		}
 		if row, ok, err := f.FindKey(h.Key.Hash); err != nil || ok != (h.Key.Hash != [16]byte{}) || ok && row != last[h.Key.Hash] {
 			t.Fatalf("FindKey(event %d) = %d, %v, %v", i, row, ok, err)
@@ -269,13 +271,14 @@ func checkLookups(t *testing.T, f *Footer, m *sidxModel) {
 			return o.Coordinate.Entity() == h.Coordinate.Entity() && o.Lane == h.Lane
 		})
 		first, end := m.events[same[0]].Clock, same[len(same)-1]
-		want := Head{h.Lane, end, first, m.events[end].Clock, m.hashes[end]}
-		if got, ok, err := f.Head(e, h.Lane); got != want || !ok || err != nil {
-			t.Fatalf("Head(%d, %d) = %v, %v, %v, want %v", e, h.Lane, got, ok, err, want)
+		head := Head{h.Lane, end, first, m.events[end].Clock, m.events[end].ID, m.hashes[end]}
+		if got, ok, err := f.Head(e, h.Lane); got != head || !ok || err != nil {
+			t.Fatalf("Head(%d, %d) = %v, %v, %v, want %v", e, h.Lane, got, ok, err, head)
 		}
 	}
 	absent := event.NewID(5, 5)
-	if _, _, ok, err := f.FindID(absent); ok || err != nil {
+	never := func(l Locator) (bool, error) { t.Errorf("FindID(absent) may be at %v", l); return false, nil }
+	if ok, err := f.FindID(&absent, never); ok || err != nil {
 		t.Fatalf("FindID(absent) = %v, %v", ok, err)
 	}
 	if _, ok, err := f.LookupEntity("order:none"); ok || err != nil {
@@ -293,6 +296,43 @@ func checkLookups(t *testing.T, f *Footer, m *sidxModel) {
 		want := len(m.rowsWhere(func(h *event.Header) bool { return bytes.HasPrefix([]byte(h.Coordinate.Entity()), []byte(prefix)) }))
 		if err != nil || err2 != nil || int(l.Len()) != want {
 			t.Fatalf("EntityPrefix(%q) = [%d, %d) of %d rows, %v, %v, want %d", prefix, lo, hi, l.Len(), err, err2, want)
+		}
+	}
+}
+
+// A full bucket of the ID slots overflows into the next one, the last one into the first.
+func TestIDBucketsOverflow(t *testing.T) {
+	for n := range uint64(100) {
+		s := newIDBuckets(n)
+		table := make([]byte, s.count*idBucketLen)
+		for i := range n {
+			s.insert(table, 1<<64-1, newIDSlot(1<<64-1, uint32(i+1), 1)) // all at home in the last bucket
+		}
+		at, found := s.home(1<<64-1), uint64(0)
+		for range s.count {
+			for k := uint64(0); k < idBucketLen; k += idSlotLen {
+				if slot := idSlot(binary.LittleEndian.Uint64(table[at*idBucketLen+k:])); slot != 0 {
+					if found++; uint64(slot.locator().Offset) != found {
+						t.Fatalf("%d entries: %v in place %d of the search", n, slot.locator(), found)
+					}
+				} else if found < n {
+					t.Fatalf("%d entries: empty slot behind %d", n, found)
+				}
+			}
+			at = s.next(at)
+		}
+		if found != n || s.count*8 <= n {
+			t.Errorf("%d entries: found %d in %d buckets", n, found, s.count)
+		}
+	}
+}
+
+// The buckets of the ID slots lie on cache lines of the file, wherever the frames end.
+func TestIDBucketsAreAligned(t *testing.T) {
+	for events := range 70 {
+		m := newSidxModel(t, uint64(events), sidxShape{events: events, entities: 2, scopes: 1, kinds: 1})
+		if at := m.open(t).t.sections[secIDSlots].off + uint64(m.end); at%idBucketLen != 0 {
+			t.Errorf("%d events, frames up to %d: ID slots at %d of the file", events, m.end, at)
 		}
 	}
 }
@@ -315,7 +355,7 @@ func TestFooterSizePerPlainEvent(t *testing.T) {
 // The bytes of a footer of version 1 never change: this is the SHA-256 of one that holds a little of everything.
 func TestFooterBytesAreOfVersion1(t *testing.T) {
 	m := newSidxModel(t, 2, sidxShapes["everything"])
-	const want = "e121bbf8c7c7de3f8690ea37a36007b01f903058dc0779629005d2344b9dfaa5"
+	const want = "8445f6e198868e92f1a9206f30c7fd8eb8b0e7c2c8d639773956aca3b4edd226"
 	if got := fmt.Sprintf("%x", sha256.Sum256(m.file[m.end:])); got != want {
 		t.Errorf("footer hashes to %s, want %s", got, want)
 	}
@@ -446,7 +486,7 @@ func TestFooterAllocatesNothing(t *testing.T) {
 	entity, scope := h.Coordinate.Entity(), h.Coordinate.Scope()
 	rows := make([]uint32, 64)
 	allocs := testing.AllocsPerRun(100, func() {
-		f.FindID(h.ID)
+		f.FindID(&h.ID, func(Locator) (bool, error) { return true, nil })
 		f.FindKey(m.events[1].Key.Hash)
 		e, _, _ := f.LookupEntity(entity)
 		f.Head(e, h.Lane)

@@ -205,15 +205,25 @@ func decodeTrailer(b []byte, t *trailer) flawedTrailer {
 func (t *trailer) checkSections() string {
 	at := uint64(0)
 	for i, s := range t.sections {
-		if s.off != at || s.len > 1<<40 || s.len%sectionShapes[i].size != 0 {
+		if s.off != t.sectionStart(i, at) || s.len > 1<<40 || s.len%sectionShapes[i].size != 0 {
 			return "section table"
 		}
-		at = align(s.off + s.len)
+		at = s.off + s.len
 	}
-	if t.bodyLen != at {
+	if t.bodyLen != align(at) {
 		return "body length"
 	}
 	return t.checkCounts()
+}
+
+// sectionStart returns where section i starts when the one before it ends at at. The buckets of the ID slots lie on
+// cache lines of the mapped file.
+func (t *trailer) sectionStart(i int, at uint64) uint64 {
+	if i != secIDSlots {
+		return align(at)
+	}
+	base := uint64(t.sum.End)
+	return (base+at+idBucketLen-1)&^(idBucketLen-1) - base
 }
 
 // checkCounts reports a section whose length contradicts another one's, or "".
@@ -234,7 +244,7 @@ func (t *trailer) checkCounts() string {
 	switch {
 	case count(secNames) > 1<<32-1 || count(secTagRows) > 1<<32-1:
 		return "section too long"
-	case count(secIDSlots) != newSidxSlots(rows).count || count(secEntitySlots) != newSidxSlots(count(secEntities)-1).count:
+	case count(secIDSlots) != newIDBuckets(rows).count || count(secEntitySlots) != newSidxSlots(count(secEntities)-1).count:
 		return "slots"
 	case count(secCoordinateTable) > maxSidxRows || count(secHeads) > rows:
 		return "record table"
