@@ -96,3 +96,13 @@ func (s *Store) durableEnd() (coldstart.End, error) {
 	}
 	return s.end(), nil
 }
+
+// healed reports whether err told of a damaged footer that reads will not meet again, so that what failed is to be tried
+// again.
+func (s *Store) healed(err error) bool {
+	if err == nil {
+		return false
+	}
+	healed, _ := s.state.Heal(context.Background(), err)
+	return healed
+}

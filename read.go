@@ -28,36 +28,77 @@ func (s *Store) Read(ctx context.Context, q Query) iter.Seq2[event.Event, error]
 			yield(event.Event{}, err)
 			return
 		}
-		v, err := s.view(ctx)
-		if err != nil {
-			yield(event.Event{}, err)
-			return
+		r := reading{store: s, q: compiled, borrow: q.Borrow, limit: q.Limit, yield: yield}
+		for r.again(ctx) {
 		}
-		defer v.Release()
-		cur := v.Scan(compiled, q.Borrow)
-		defer cur.Close()
-		s.yieldAll(ctx, cur, q.Limit, yield)
 	}
 }
 
-// yieldAll yields what cur finds, up to limit events; 0 means all.
-func (s *Store) yieldAll(ctx context.Context, cur *index.Cursor, limit int, yield func(event.Event, error) bool) {
-	for n := 0; limit == 0 || n < limit; n++ {
+// A reading is one Read under way. It is begun again where it stands when a segment had to be healed.
+type reading struct {
+	store  *Store
+	q      index.Query
+	borrow bool
+	limit  int // events left; 0 means no limit
+	yield  func(event.Event, error) bool
+	last   uint64 // sequence yielded last
+	begun  bool   // Before is bounded by what was visible when the read began
+}
+
+// again reads from where r stands, and reports whether it must be called once more.
+func (r *reading) again(ctx context.Context) bool {
+	v, err := r.store.view(ctx)
+	if err != nil {
+		r.yield(event.Event{}, err)
+		return false
+	}
+	defer v.Release()
+	if end := v.Visible() + 1; !r.begun && (r.q.Before == 0 || r.q.Before > end) {
+		r.q.Before = end
+	}
+	r.begun = true
+	cur := v.Scan(r.q, r.borrow)
+	defer cur.Close()
+	err = r.yieldAll(ctx, cur)
+	if err == nil {
+		return false
+	}
+	if healed, _ := r.store.state.Heal(ctx, err); !healed {
+		r.yield(event.Event{}, fmt.Errorf("read: %w", err))
+		return false
+	}
+	switch {
+	case r.last == 0:
+	case r.q.Reverse:
+		r.q.Before = r.last
+	default:
+		r.q.After = r.last
+	}
+	return true
+}
+
+// yieldAll yields what cur finds, up to the limit. It returns cur's error, if that is what ended it.
+func (r *reading) yieldAll(ctx context.Context, cur *index.Cursor) error {
+	for n := 0; ; n++ {
 		if n%checkEvery == 0 && n > 0 {
-			if err := s.goOn(ctx); err != nil {
-				yield(event.Event{}, err)
-				return
+			if err := r.store.goOn(ctx); err != nil {
+				r.yield(event.Event{}, err)
+				return nil
 			}
 		}
 		if !cur.Next() {
-			break
+			return cur.Err()
 		}
-		if !yield(cur.Raw().Event(), nil) {
-			return
+		raw := cur.Raw()
+		r.last = raw.Seq
+		if !r.yield(raw.Event(), nil) {
+			return nil
 		}
-	}
-	if err := cur.Err(); err != nil {
-		yield(event.Event{}, fmt.Errorf("read: %w", err))
+		if r.limit > 0 {
+			if r.limit--; r.limit == 0 {
+				return nil
+			}
+		}
 	}
 }
 

@@ -31,6 +31,9 @@ func (s *Store) replay(r *request) (replayed bool, err error) {
 			continue
 		}
 		receipt, staged, ok, err := s.known(&r.items[i])
+		for s.healed(err) {
+			receipt, staged, ok, err = s.known(&r.items[i])
+		}
 		if err != nil {
 			r.receipts, r.settled = r.receipts[:0], !staged
 			if r.batch {

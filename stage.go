@@ -76,7 +76,11 @@ func (c *committer) hangs(err error) bool {
 func (s *Store) place(it *item, from int) (to int, err error) {
 	c := &s.commit
 	entity := c.active.Entity(it.at.Entity())
-	head, err := c.streams.head(s.set, entity, streamKey{it.at.Entity(), it.lane})
+	key := streamKey{it.at.Entity(), it.lane}
+	head, err := c.streams.head(s.set, entity, key)
+	for s.healed(err) {
+		head, err = c.streams.head(s.set, entity, key)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -1,6 +1,9 @@
 package batpak
 
-import "batpak/segment"
+import (
+	"batpak/coldstart"
+	"batpak/segment"
+)
 
 // Stats is a snapshot of a store's size and progress.
 type Stats struct {
@@ -12,6 +15,9 @@ type Stats struct {
 	Bytes    int64  // of all files in the directory
 	Active   int64  // bytes of the active segment that hold frames; 0 in a read-only store
 
+	// Healed are the segments whose index was found damaged while it was in use, and that are served from memory since.
+	Healed []coldstart.Healing
+
 	// Failed is what poisoned the writer, or nil.
 	Failed error
 }
@@ -19,7 +25,7 @@ type Stats struct {
 // Stats returns what the store knows of itself. It lists the directory and reads no file. After Close only what was
 // counted in memory is there.
 func (s *Store) Stats() Stats {
-	st := Stats{Events: s.state.Folder.Len()}
+	st := Stats{Events: s.state.Folder.Len(), Healed: s.state.Healed()}
 	if v := s.set.Acquire(); v != nil {
 		st.Visible, st.Sealed = v.Visible(), v.Sealed()
 		v.Release()

@@ -256,12 +256,12 @@ func (s *Store) end() coldstart.End {
 //
 // Errors: [ErrNotFound] when it has none; [ErrClosed]; *segment.FrameError and *segment.FooterError for damage.
 func (s *Store) Head(ctx context.Context, entity string, lane uint32) (Head, error) {
-	v, err := s.view(ctx)
-	if err != nil {
-		return Head{}, err
-	}
-	defer v.Release()
-	h, ok, err := v.Head(entity, lane)
+	var h index.Head
+	var ok bool
+	err := s.look(ctx, func(v *index.View) (err error) {
+		h, ok, err = v.Head(entity, lane)
+		return err
+	})
 	if err != nil {
 		return Head{}, fmt.Errorf("head of %q lane %d: %w", entity, lane, err)
 	}
@@ -279,8 +279,14 @@ func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
 	if err != nil {
 		return event.Event{}, err
 	}
-	defer v.Release()
 	ev, ok, err := v.EventByID(id)
+	v.Release()
+	if err != nil { // the way of nearly all reads has no closure on it
+		err = s.lookAgain(ctx, err, func(v *index.View) (err error) {
+			ev, ok, err = v.EventByID(id)
+			return err
+		})
+	}
 	if err != nil {
 		return event.Event{}, fmt.Errorf("event %v: %w", id, err)
 	}
@@ -294,12 +300,12 @@ func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
 //
 // Errors: as [Store.Event].
 func (s *Store) EventAt(ctx context.Context, seq uint64) (event.Event, error) {
-	v, err := s.view(ctx)
-	if err != nil {
-		return event.Event{}, err
-	}
-	defer v.Release()
-	ev, ok, err := v.EventBySeq(seq)
+	var ev event.Event
+	var ok bool
+	err := s.look(ctx, func(v *index.View) (err error) {
+		ev, ok, err = v.EventBySeq(seq)
+		return err
+	})
 	if err != nil {
 		return event.Event{}, fmt.Errorf("event at sequence %d: %w", seq, err)
 	}
@@ -307,6 +313,28 @@ func (s *Store) EventAt(ctx context.Context, seq uint64) (event.Event, error) {
 		return event.Event{}, fmt.Errorf("%w: sequence %d", ErrNotFound, seq)
 	}
 	return ev, nil
+}
+
+// look calls fn with what a read that begins now may see, and again when a footer that it met was damaged and healed.
+func (s *Store) look(ctx context.Context, fn func(*index.View) error) error {
+	v, err := s.view(ctx)
+	if err != nil {
+		return err
+	}
+	err = fn(v)
+	v.Release()
+	if err == nil {
+		return nil
+	}
+	return s.lookAgain(ctx, err, fn)
+}
+
+// lookAgain is look after a failure.
+func (s *Store) lookAgain(ctx context.Context, err error, fn func(*index.View) error) error {
+	if healed, _ := s.state.Heal(ctx, err); !healed {
+		return err
+	}
+	return s.look(ctx, fn)
 }
 
 // view returns what a read that begins now may see; the caller releases it.
