@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"time"
+
+	"batpak/coldstart"
 )
 
 // A job is what a fresh process is asked to do: this program starts itself with -child and the job.
@@ -39,8 +43,9 @@ type reading struct {
 	Rung     string
 	Restored uint64
 	Replayed uint64
-	Bytes    int64 // of segments
-	Skipped  []string
+	Bytes    int64  // of segments
+	Moved    uint64 // frames to a new file
+	Longest  string // phase
 	Last     uint64
 }
 
@@ -72,11 +77,18 @@ func measure(ctx context.Context, j job) (r reading, err error) {
 	r.Heap = heap() - before
 	if s.report.Rung > 0 {
 		r.Rung, r.Restored, r.Replayed, r.Bytes = s.report.Rung.String(), s.report.Restored, s.report.Replayed, s.report.Bytes
-		for _, skip := range s.report.Skipped[:min(len(s.report.Skipped), 3)] {
-			r.Skipped = append(r.Skipped, skip.String())
-		}
+		r.Moved, r.Longest = s.report.Moved, longest(s.report.Phases)
 	}
 	return r, s.close()
+}
+
+// longest names the phase that took longest, and how long that was.
+func longest(phases []coldstart.Phase) string {
+	if len(phases) == 0 {
+		return "-"
+	}
+	p := slices.MaxFunc(phases, func(a, b coldstart.Phase) int { return cmp.Compare(a.Took, b.Took) })
+	return p.Name + " " + short(p.Took)
 }
 
 // heap returns the bytes of live objects.

@@ -19,7 +19,7 @@ func (b *bench) killTable(ctx context.Context) error {
 	t := &table{
 		title:   "3. open after kill -9 while appending in the default mode, page cache warm, fresh process",
 		floor:   "bare open, fstat and mmap of every file, first and last page touched; SQLite: WAL, synchronous=FULL, as many events",
-		columns: []string{"active full", "events", "what", "open", "to first event", "÷ floor", "rung", "replayed", "segment bytes read"},
+		columns: []string{"active full", "events", "what", "open", "to first event", "÷ floor", "rung", "replayed", "moved", "segment bytes read", "longest phase"},
 	}
 	t.note("a killed store has a sealed segment and an active one; each run opens a durable copy of it")
 	for _, percent := range fillLevels {
@@ -31,41 +31,30 @@ func (b *bench) killTable(ctx context.Context) error {
 	return nil
 }
 
+// A killedStore is a directory whose writer was killed.
+type killedStore struct {
+	kind, dir, file string // of opener; file is the path in dir
+	acked           int    // events that must be there
+}
+
 // killRows makes one state in both stores and times the opens of copies of it.
 func (b *bench) killRows(ctx context.Context, t *table, percent int64) error {
 	dir := filepath.Join(b.dir, fmt.Sprintf("killed-%d", percent))
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
 	defer os.RemoveAll(dir)
-	f := fill{Entities: b.entities, Segments: 2, Active: b.segmentSize * percent / 100, SegmentSize: b.segmentSize}
-	bat := filepath.Join(dir, "batpak")
-	filled, acked, err := killed(ctx, job{Do: "append", Kind: "batpak-durable", Path: bat, Fill: f, Singles: b.acked})
+	bat, lite, err := b.killBoth(ctx, dir, percent)
 	if err != nil {
 		return err
 	}
-	lite := filepath.Join(dir, "sqlite")
-	if err := os.Mkdir(lite, 0o700); err != nil {
-		return err
-	}
-	f.Events = filled
-	_, liteAcked, err := killed(ctx, job{Do: "append", Kind: "sqlite-durable", Path: filepath.Join(lite, "db"), Fill: f, Singles: b.acked})
-	if err != nil {
-		return err
-	}
-	b.say("killed at %d %%: %d and %d events acknowledged", percent, acked, liteAcked)
+	b.say("killed at %d %%: %d and %d events acknowledged", percent, bat.acked, lite.acked)
 	floor := sample(nil)
-	for _, state := range []struct {
-		kind, dir, file string
-		acked           int
-	}{{"floor", bat, "", 0}, {"batpak", bat, "", acked}, {"sqlite", lite, "db", 0}} {
+	for _, state := range []killedStore{{kind: "floor", dir: bat.dir}, bat, lite} {
 		p := &probe{kind: state.kind}
 		for range max(3, b.runs/3) {
 			r, err := openCopy(ctx, state.dir, job{Do: "open", Kind: state.kind, Path: state.file, Entity: entityOf(0, b.entities)})
 			if err != nil {
 				return err
 			}
-			if r.Last < uint64(state.acked) {
+			if state.kind == "batpak" && r.Last < uint64(state.acked) {
 				return fmt.Errorf("%s: event %d was acknowledged, the last one is %d", state.dir, state.acked, r.Last)
 			}
 			p.add(r)
@@ -73,19 +62,37 @@ func (b *bench) killRows(ctx context.Context, t *table, percent int64) error {
 		if state.kind == "floor" {
 			floor = p.first
 		}
-		t.row(killCells(percent, acked, p, floor)...)
+		t.row(killCells(percent, bat.acked, p, floor)...)
 	}
 	return nil
 }
 
+// killBoth fills both stores with as many events, and kills their writers.
+func (b *bench) killBoth(ctx context.Context, dir string, percent int64) (bat, lite killedStore, err error) {
+	bat = killedStore{kind: "batpak", dir: filepath.Join(dir, "batpak")}
+	lite = killedStore{kind: "sqlite", dir: filepath.Join(dir, "sqlite"), file: "db"}
+	if err := os.MkdirAll(lite.dir, 0o700); err != nil {
+		return bat, lite, err
+	}
+	j := job{Do: "append", Kind: "batpak-durable", Path: bat.dir, Singles: b.acked,
+		Fill: fill{Entities: b.entities, Segments: 2, Active: b.segmentSize * percent / 100, SegmentSize: b.segmentSize}}
+	if j.Fill.Events, bat.acked, err = killed(ctx, j); err != nil {
+		return bat, lite, err
+	}
+	j.Kind, j.Path = "sqlite-durable", filepath.Join(lite.dir, lite.file)
+	_, lite.acked, err = killed(ctx, j)
+	return bat, lite, err
+}
+
 func killCells(percent int64, events int, p *probe, floor sample) []cell {
-	rung, replayed, bytes := text("-"), text("-"), text("-")
+	rung, replayed, moved, bytes := text("-"), text("-"), text("-"), text("-")
 	if p.last.Rung != "" {
-		rung, replayed, bytes = heldCell("snapshot", p.last), number(p.last.Replayed), mib(p.last.Bytes)
+		rung, replayed = heldCell("snapshot", p.last), number(p.last.Replayed)
+		moved, bytes = number(p.last.Moved), mib(p.last.Bytes)
 	}
 	return []cell{
 		{fmt.Sprintf("%d %%", percent), percent}, number(events), text(p.kind), p.open.cell(), p.first.cell(),
-		ratio(p.first.median(), floor.median()), rung, replayed, bytes,
+		ratio(p.first.median(), floor.median()), rung, replayed, moved, bytes, text(p.last.Longest),
 	}
 }
 

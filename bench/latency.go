@@ -24,11 +24,14 @@ type arm struct {
 
 // latencyTable answers: does a durable append wait for the artifacts that are written in the background?
 func (b *bench) latencyTable(ctx context.Context) error {
-	small := max(b.segmentSize/16, 64<<10)
+	small, frame := max(b.segmentSize/32, 64<<10), int64(payloadLen+102+15)
+	nearlyFull := b.segmentSize - min(b.segmentSize/2, int64(b.appends)*frame/4) // sealed a quarter into the round
+	none := &batpak.Options{SegmentSize: 8 * b.segmentSize, NoSnapshot: true, NoCheckpoint: true}
 	arms := []*arm{
 		{name: "floor", round: b.floorRound},
-		{name: "batpak, no artifacts", round: b.appendRound(&batpak.Options{NoSnapshot: true, NoCheckpoint: true})},
-		{name: "batpak, seals and artifacts", round: b.appendRound(&batpak.Options{SegmentSize: small})},
+		{name: "batpak, no artifacts", round: b.appendRound(none, nearlyFull)},
+		{name: "batpak, one full segment sealed", round: b.appendRound(&batpak.Options{SegmentSize: b.segmentSize}, nearlyFull)},
+		{name: "batpak, small segments sealed", round: b.appendRound(&batpak.Options{SegmentSize: small}, 0)},
 	}
 	dir := filepath.Join(b.dir, "latency")
 	for range latencyRounds {
@@ -47,7 +50,7 @@ func (b *bench) latencyTable(ctx context.Context) error {
 		floor:   "bare write and fdatasync of as many bytes into a zero-filled file",
 		columns: []string{"what", "segments sealed", "p50", "÷ floor", "p99", "÷ floor's", "÷ without artifacts", "longest"},
 	}
-	t.note("seals every %d KiB here, against the %d MiB segment without; medians of the rounds", small>>10, 64)
+	t.note("percentiles are medians of the rounds; small segments are of %d KiB, full ones of %d KiB", small>>10, b.segmentSize>>10)
 	for _, a := range arms {
 		t.row(text(a.name), number(a.sealed), a.p50.cell(), ratio(a.p50.median(), arms[0].p50.median()), a.p99.cell(),
 			ratio(a.p99.median(), arms[0].p99.median()), ratio(a.p99.median(), arms[1].p99.median()), a.max.cell())
@@ -56,14 +59,18 @@ func (b *bench) latencyTable(ctx context.Context) error {
 	return nil
 }
 
-// appendRound appends one by one to a new store.
-func (b *bench) appendRound(o *batpak.Options) func(context.Context, string) (sample, int, error) {
+// appendRound appends one by one to a new store that holds as many bytes in its active segment.
+func (b *bench) appendRound(o *batpak.Options, active int64) func(context.Context, string) (sample, int, error) {
 	return func(ctx context.Context, dir string) (latencies sample, sealed int, err error) {
 		st, err := batpak.Open(dir, o)
 		if err != nil {
 			return nil, 0, err
 		}
 		s := newSource(b.entities)
+		f := fill{Entities: b.entities, Segments: 1, Active: active, SegmentSize: b.segmentSize}
+		if err := fillUp(ctx, batpakWriter{st}, s, f); err != nil {
+			return nil, 0, errors.Join(err, st.Close())
+		}
 		for range b.appends {
 			d := s.batch(1)[0]
 			began := time.Now()

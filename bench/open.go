@@ -26,6 +26,7 @@ type session struct {
 // are allowed to write, so that an artifact that was taken away stays away.
 var openers = map[string]func(ctx context.Context, path, entity string) (session, error){
 	"floor":             openFloor,
+	"floor-random":      openFloorRandom,
 	"batpak":            batpakOpener(nil),
 	"batpak-nosnapshot": batpakOpener(&batpak.Options{NoSnapshot: true}),
 	"batpak-bare":       batpakOpener(&batpak.Options{NoSnapshot: true, NoCheckpoint: true}),

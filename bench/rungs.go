@@ -102,6 +102,7 @@ func (b *bench) rungRows(ctx context.Context, t *table, s *store, spec rungSpec)
 		}
 		defer func() { err = errors.Join(err, restore()) }()
 	}
+	syncAll()
 	if err := b.rungRow(ctx, t, s, spec, false); err != nil {
 		return err
 	}

@@ -85,10 +85,15 @@ type fill struct {
 	Active   int64 // bytes of the active segment
 
 	SegmentSize int64
+	Batch       int // events of one write; 0 means batchLen, fewer when segments are small
 }
 
-// batch returns how many events are written at once: fewer when segments are small.
-func (f *fill) batch() int { return int(min(batchLen, max(1, f.SegmentSize/(64*512)))) }
+func (f *fill) batch() int {
+	if f.Batch > 0 {
+		return f.Batch
+	}
+	return int(min(batchLen, max(1, f.SegmentSize/(64*512))))
+}
 
 // full reports whether w holds what f asks for.
 func (f *fill) full(w writer, written int) bool {

@@ -11,7 +11,14 @@ import (
 )
 
 // openFloor opens, sizes and maps every file at path, and touches its first and last page.
-func openFloor(_ context.Context, path, _ string) (s session, err error) {
+func openFloor(_ context.Context, path, _ string) (session, error) { return floorSession(path, false) }
+
+// openFloorRandom is openFloor that asks the kernel to read the pages that are touched and no more.
+func openFloorRandom(_ context.Context, path, _ string) (session, error) {
+	return floorSession(path, true)
+}
+
+func floorSession(path string, random bool) (s session, err error) {
 	names, err := filesBelow(path)
 	if err != nil {
 		return s, err
@@ -23,6 +30,11 @@ func openFloor(_ context.Context, path, _ string) (s session, err error) {
 		m, err := mapFile(name)
 		if err != nil {
 			return s, err
+		}
+		if random && len(m) > 0 {
+			if err := unix.Madvise(m, unix.MADV_RANDOM); err != nil {
+				return s, err
+			}
 		}
 		if len(m) > 0 {
 			sum += m[0] + m[len(m)-1]
@@ -56,7 +68,7 @@ func mapFile(name string) ([]byte, error) {
 
 // dropCache makes the kernel forget the files at path: all that it holds when that is allowed, or these files.
 func dropCache(path string) (how string, err error) {
-	unix.Sync()
+	syncAll()
 	if f, err := os.OpenFile("/proc/sys/vm/drop_caches", os.O_WRONLY, 0); err == nil {
 		_, err = f.WriteString("3\n")
 		f.Close()
@@ -81,6 +93,9 @@ func dropCache(path string) (how string, err error) {
 	}
 	return "fadvise", nil
 }
+
+// syncAll sends everything that is dirty to the disk.
+func syncAll() { unix.Sync() }
 
 // usage returns how many page faults of this process waited for the disk, and the bytes that it read from there.
 func usage() (faults, disk int64) {

@@ -40,6 +40,12 @@ func openFloor(_ context.Context, path, _ string) (s session, err error) {
 	return s, nil
 }
 
+func openFloorRandom(ctx context.Context, path, entity string) (session, error) {
+	return openFloor(ctx, path, entity)
+}
+
+func syncAll() {}
+
 func dropCache(string) (how string, err error) {
 	return "", errors.New("the page cache can be dropped on Linux only")
 }

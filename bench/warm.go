@@ -59,6 +59,7 @@ func (b *bench) openTable(ctx context.Context, cold bool) error {
 	if cold {
 		t.title = "2. the same, page cache dropped"
 		t.columns = append(t.columns, "major faults", "read from disk")
+		t.note("floor-random is the floor with the kernel's readahead switched off (madvise)")
 		t.note("page cache dropped by %s; each process had opened a small store before that", probes[0].last.Dropped)
 	}
 	for _, p := range probes {
@@ -72,8 +73,8 @@ func (b *bench) openTable(ctx context.Context, cold bool) error {
 // openProbes returns what is opened, the floor of each size first. Cold opens need a fresh process.
 func (b *bench) openProbes(cold bool) (probes []*probe) {
 	for _, s := range b.stores {
-		for _, kind := range []string{"floor", "batpak", "sqlite", "bbolt"} {
-			if s.paths[kind] == "" {
+		for _, kind := range []string{"floor", "floor-random", "batpak", "sqlite", "bbolt"} {
+			if s.paths[kind] == "" || kind == "floor-random" && !cold {
 				continue
 			}
 			probes = append(probes, &probe{store: s, kind: kind, fresh: true})

@@ -104,7 +104,7 @@ type boltWriter struct {
 }
 
 func newBolt(path string) (writer, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, NoGrowSync: true})
 	if err != nil {
 		return nil, err
 	}
