@@ -53,6 +53,7 @@ func parse(args []string, c *config) error {
 	fs.IntVar(&c.wide, "wide", 0, "streams of one more store of the largest size; 0 builds none")
 	fs.IntVar(&c.peersMax, "peers-max", 1_000_000, "largest size at which SQLite and bbolt are built")
 	fs.IntVar(&c.runs, "runs", 15, "measurements of each figure; slow ones are repeated less often, at least 3 times")
+	fs.IntVar(&c.appends, "appends", c.appends, "appends of each round of table 6")
 	fs.StringVar(&c.dir, "dir", os.TempDir(), "where the temporary directory is made: a real disk")
 	fs.BoolVar(&c.keep, "keep", false, "keep the temporary directory")
 	fs.BoolVar(&c.cold, "cold", false, "measure with the page cache dropped, too")
@@ -78,7 +79,7 @@ func parse(args []string, c *config) error {
 			c.rungs = append(c.rungs, r.name)
 		}
 	}
-	if len(c.rungs) == 0 || c.entities < 1 || c.runs < 1 || c.wide < 0 || fs.NArg() > 0 {
+	if len(c.rungs) == 0 || c.entities < 1 || c.runs < 1 || c.appends < 1 || c.wide < 0 || fs.NArg() > 0 {
 		return errors.New("see -h")
 	}
 	return nil
@@ -137,7 +138,7 @@ func run(ctx context.Context, c config, out, log io.Writer) (err error) {
 	}()
 	fmt.Fprintf(out, "batpak bench: %s, %s/%s, %d processors, payloads of %d bytes, %d streams\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), payloadLen, c.entities)
-	fmt.Fprintln(out, "figures are medians (smallest–largest)")
+	fmt.Fprintf(out, "figures are medians (smallest–largest); load average at the start: %s\n", loadAverage())
 	if err := b.answer(ctx); err != nil {
 		return errors.Join(ctx.Err(), err)
 	}
@@ -145,6 +146,15 @@ func run(ctx context.Context, c config, out, log io.Writer) (err error) {
 		return writeJSON(c.json, b.tables)
 	}
 	return nil
+}
+
+// loadAverage says how busy the machine is with other things: figures of a busy one are to be read as ratios.
+func loadAverage() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if fields := strings.Fields(string(b)); err == nil && len(fields) > 0 {
+		return fields[0]
+	}
+	return "not known"
 }
 
 // answer builds what the tables need and makes them in order.
