@@ -8,7 +8,7 @@ GO       ?= go
 FUZZTIME ?= 30s
 COUNT    ?= 1
 
-.PHONY: check test race fault planted fuzz bench night night-tests demo
+.PHONY: check test race fault planted fuzz bench coldbench night night-tests demo
 
 check: ## everything, under half an hour on two cores
 	.ci/run
@@ -35,6 +35,9 @@ fuzz: ## every decoder, FUZZTIME each
 
 bench: ## benchmarks, each beside its floor
 	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) ./...
+
+coldbench: ## how fast stores of up to 10 M events open, beside floors, SQLite and bbolt; ARGS="-h" lists the flags
+	cd bench && $(GO) run . $(or $(ARGS),-cold -wide 1000000)
 
 night: FUZZTIME = 10m
 night: night-tests planted fuzz ## the long lanes with the large sizes

@@ -20,7 +20,7 @@ var level = map[string]int{
 }
 
 const (
-	toolLevel = 6 // cmd and examples stand above the root
+	toolLevel = 6 // cmd, examples and the module bench stand above the root
 
 	maxFunction = 70  // lines
 	aimFunction = 40  // lines; longer ones are counted
@@ -155,7 +155,7 @@ func (r *report) checkImports(f *file, module string) {
 // levelOf returns the level of a package; internal ones have none of their own and are known.
 func levelOf(pkg string) (n int, known bool) {
 	switch top, _, _ := strings.Cut(pkg, "/"); top {
-	case "cmd", "examples":
+	case "cmd", "examples", "bench":
 		return toolLevel, true
 	case "internal":
 		return 0, true
