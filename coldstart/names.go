@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"batpak/index"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
 	"batpak/segment"
@@ -30,6 +31,7 @@ const (
 	nameOurs                 // a file of the store that is not a segment
 	nameSegment              //
 	nameQuarantined          // a segment that recovery took out of the log
+	nameCatalog              // a catalog over sealed segments: a cache
 	nameLeftover             // a temporary file of our own atomic replacement
 )
 
@@ -37,6 +39,7 @@ const (
 type listing struct {
 	segments    []segmentFile // by number
 	quarantined []string
+	catalogs    []string
 	leftovers   []string
 	strangers   []string
 	hasAnchor   bool
@@ -83,6 +86,8 @@ func (l *listing) add(e vfs.Entry) error {
 		l.segments = append(l.segments, segmentFile{id, e.Size})
 	case nameQuarantined:
 		l.quarantined = append(l.quarantined, e.Name)
+	case nameCatalog:
+		l.catalogs = append(l.catalogs, e.Name)
 	case nameLeftover:
 		l.leftovers = append(l.leftovers, e.Name)
 	}
@@ -101,6 +106,9 @@ func classify(name string) (id uint64, kind nameKind) {
 			return id, nameQuarantined
 		}
 	}
+	if _, _, ok := index.ParseCatalogName(name); ok {
+		return 0, nameCatalog
+	}
 	if isOurs(name) {
 		return 0, nameOurs
 	}
@@ -115,8 +123,9 @@ const tempSuffix = ".tmp"
 
 // leavesTemp reports whether the store makes a file of this name by renaming.
 func leavesTemp(name string) bool {
-	_, ok := segment.ParseName(name)
-	return ok || isOurs(name) && name != lockName && name != cursorsName
+	_, isSegment := segment.ParseName(name)
+	_, _, isCatalog := index.ParseCatalogName(name)
+	return isSegment || isCatalog || isOurs(name) && name != lockName && name != cursorsName
 }
 
 func isOurs(name string) bool {

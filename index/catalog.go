@@ -295,6 +295,28 @@ func (c *Catalog) Close() error {
 	return nil
 }
 
+// Verify checks every page of the file.
+//
+// Errors: *[CatalogError].
+func (c *Catalog) Verify() error {
+	o, err := c.open()
+	if err != nil {
+		return err
+	}
+	err = o.m.Guarded(func() error {
+		for page := uint64(0); page*paged.PageLen < o.head.bodyLen(); page++ {
+			if err := o.body.CheckPage(page); err != nil {
+				return o.pageError(page, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return c.fail(o.located(err))
+	}
+	return nil
+}
+
 // membersPerRead is how many members are looked at together.
 const membersPerRead = 64
 
