@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -27,7 +28,8 @@ type Catalog struct {
 	opened  atomic.Pointer[openCatalog]
 	opening sync.Mutex // held while mapping
 	failed  atomic.Pointer[CatalogError]
-	told    atomic.Bool // its finding was given to a Set
+	told    atomic.Bool               // its finding was given to a Set
+	covered atomic.Pointer[[]*Sealed] // what Covers approved of last: most epochs ask for the same
 }
 
 // An openCatalog is a catalog file in use.
@@ -321,13 +323,16 @@ func (c *Catalog) Verify() error {
 const membersPerRead = 64
 
 // Covers reports by a nil error that the catalog was made over all of the segments, which ascend by number, and that
-// each is what it was: then what it says of them holds.
+// each is what it was: then what it says of them holds. It keeps sealed, which must not be changed.
 //
 // Errors: *[CatalogError], with [ErrCatalogStale] when a segment is not among the members, or is another one.
 func (c *Catalog) Covers(sealed []*Sealed) error {
 	o, err := c.open()
 	if err != nil {
 		return err
+	}
+	if last := c.covered.Load(); last != nil && slices.Equal(*last, sealed) {
+		return nil
 	}
 	var stale bool
 	err = o.m.Guarded(func() error {
@@ -340,6 +345,7 @@ func (c *Catalog) Covers(sealed []*Sealed) error {
 	case stale:
 		return &CatalogError{File: c.name, Reason: "another segment", Err: ErrCatalogStale}
 	}
+	c.covered.Store(&sealed)
 	return nil
 }
 

@@ -441,3 +441,39 @@ func resumTrailer(b []byte) {
 	trailer := b[len(b)-catalogTrailer:]
 	binary.LittleEndian.PutUint32(trailer[catalogTrailer-4:], sumOf(trailer[:catalogTrailer-4]))
 }
+
+// Names and keys of any pattern spread evenly: a search looks at a few slots, whatever the key of the hash.
+func TestCatalogHashSpreads(t *testing.T) {
+	const n = 100_000
+	for _, key := range [][16]byte{{}, testCatalogKey} {
+		hash := newCatalogHash(key)
+		for name, of := range map[string]func(i uint32) uint64{
+			"names": func(i uint32) uint64 { return hashStream(hash, fmt.Sprintf("customer:%d", i), 0) },
+			"lanes": func(i uint32) uint64 { return hashStream(hash, "one", i) },
+			"keys": func(i uint32) uint64 {
+				var key [16]byte
+				binary.LittleEndian.PutUint32(key[4:], i)
+				return hash.key(&key)
+			},
+		} {
+			hashes := make([]uint64, n)
+			for i := range hashes {
+				hashes[i] = of(uint32(i))
+			}
+			slices.Sort(hashes)
+			h, next, far := catalogHead{homes: homesFor(n)}, uint64(0), uint64(0)
+			for i, v := range hashes {
+				if i > 0 && v == hashes[i-1] {
+					t.Errorf("%s: two of %d collide", name, n)
+				}
+				home := h.home(v)
+				next = max(next, home)
+				far = max(far, next-home)
+				next++
+			}
+			if far > 100 {
+				t.Errorf("%s: a slot is %d from its home", name, far)
+			}
+		}
+	}
+}

@@ -22,30 +22,30 @@ const (
 	spanUseless
 )
 
-// spansOf gives every sealed run to the widest catalog whose range it is in.
-func spansOf(runs []run, catalogs []*Catalog) []span {
+// spansOf gives every sealed run to the widest catalog whose range it is in. sealed are those runs, ascending.
+func spansOf(runs []run, sealed []*Sealed, catalogs []*Catalog) []span {
 	chosen := chooseCatalogs(catalogs)
 	if len(chosen) == 0 {
 		return nil
 	}
 	var spans []span
+	at := -1 // in sealed
 	for i := range runs {
-		s := runs[i].sealed
-		if s == nil {
+		if runs[i].sealed == nil {
 			continue
 		}
-		id := s.sum.Segment
-		at, _ := slices.BinarySearchFunc(chosen, id, func(c *Catalog, id uint64) int { return cmp.Compare(c.last, id) })
-		if at == len(chosen) || id < chosen[at].first {
+		at++
+		id := sealed[at].sum.Segment
+		n, _ := slices.BinarySearchFunc(chosen, id, func(c *Catalog, id uint64) int { return cmp.Compare(c.last, id) })
+		if n == len(chosen) || id < chosen[n].first {
 			continue
 		}
-		if n := len(spans); n > 0 {
-			if last := &spans[n-1]; last.catalog == chosen[at] && last.hi == i && last.sealed[i-1-last.lo].sum.Segment < id {
-				last.hi, last.sealed = i+1, append(last.sealed, s)
-				continue
-			}
+		if k := len(spans) - 1; k >= 0 && spans[k].catalog == chosen[n] && spans[k].hi == i && sealed[at-1].sum.Segment < id {
+			spans[k].hi = i + 1
+			spans[k].sealed = sealed[at-len(spans[k].sealed) : at+1]
+			continue
 		}
-		spans = append(spans, span{catalog: chosen[at], lo: i, hi: i + 1, sealed: []*Sealed{s}})
+		spans = append(spans, span{catalog: chosen[n], lo: i, hi: i + 1, sealed: sealed[at : at+1]})
 	}
 	return spans
 }

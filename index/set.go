@@ -114,7 +114,7 @@ func newEpoch(s *Set, runs []run, catalogs []*Catalog) *epoch {
 			e.byID = false
 		}
 	}
-	e.spans = spansOf(e.runs, catalogs)
+	e.spans = spansOf(e.runs, e.sealed, catalogs)
 	return e
 }
 
