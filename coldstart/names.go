@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"batpak/index"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
 	"batpak/segment"
@@ -34,6 +35,7 @@ const (
 	nameSegment              //
 	nameQuarantined          // a segment that recovery took out of the log
 	nameBlocks               // index blocks of a segment
+	nameCatalog              // a catalog over sealed segments: a cache
 	nameLeftover             // a temporary file of our own atomic replacement
 )
 
@@ -42,6 +44,7 @@ type listing struct {
 	segments                   []segmentFile // by number
 	quarantined                []string
 	blocks                     []uint64 // segments with a file of index blocks
+	catalogs                   []string
 	leftovers                  []string
 	strangers                  []string
 	hasAnchor                  bool
@@ -93,6 +96,8 @@ func (l *listing) add(e vfs.Entry) error {
 	case nameBlocks:
 		l.blocks = append(l.blocks, id)
 		return nil // the number is the segment's
+	case nameCatalog:
+		l.catalogs = append(l.catalogs, e.Name)
 	case nameLeftover:
 		l.leftovers = append(l.leftovers, e.Name)
 	}
@@ -115,6 +120,9 @@ func classify(name string) (id uint64, kind nameKind) {
 	}
 	if id, ok := parseBlockName(name); ok {
 		return id, nameBlocks
+	}
+	if _, _, ok := index.ParseCatalogName(name); ok {
+		return 0, nameCatalog
 	}
 	if isOurs(name) {
 		return 0, nameOurs
@@ -139,9 +147,10 @@ func parseBlockName(name string) (id uint64, ok bool) {
 
 // leavesTemp reports whether the store makes a file of this name by renaming.
 func leavesTemp(name string) bool {
-	_, ok := segment.ParseName(name)
-	_, blocks := parseBlockName(name)
-	return ok || blocks || isOurs(name) && name != lockName && name != cursorsName
+	_, isSegment := segment.ParseName(name)
+	_, isBlocks := parseBlockName(name)
+	_, _, isCatalog := index.ParseCatalogName(name)
+	return isSegment || isBlocks || isCatalog || isOurs(name) && name != lockName && name != cursorsName
 }
 
 func isOurs(name string) bool {

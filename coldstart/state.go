@@ -58,6 +58,9 @@ type State struct {
 	anchoring sync.Mutex // held while the anchor is written
 	anchor    anchorFile
 	anchored  Anchor // the one written last; zero End when there is none
+
+	cataloging sync.Mutex // held while catalogs are made
+	catalogs   catalogs
 }
 
 // An End is where the log ends.

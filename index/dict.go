@@ -172,15 +172,20 @@ func mix(a, b uint64) uint64 {
 }
 
 func hashOf[T string | []byte](seed uint64, name T) uint64 {
-	h, i := seed, 0
+	return mix(foldName(seed, hashK1, name), hashK2)
+}
+
+// foldName folds the words of name into h; the tail, with the length, is still to be multiplied.
+func foldName[T string | []byte](h, factor uint64, name T) uint64 {
+	i := 0
 	for ; i+8 <= len(name); i += 8 {
 		w := uint64(name[i]) | uint64(name[i+1])<<8 | uint64(name[i+2])<<16 | uint64(name[i+3])<<24 |
 			uint64(name[i+4])<<32 | uint64(name[i+5])<<40 | uint64(name[i+6])<<48 | uint64(name[i+7])<<56
-		h = mix(h^w, hashK1)
+		h = mix(h^w, factor)
 	}
 	tail := uint64(len(name)) << 56
 	for shift := 0; i < len(name); i, shift = i+1, shift+8 {
 		tail ^= uint64(name[i]) << shift
 	}
-	return mix(h^tail, hashK2)
+	return h ^ tail
 }

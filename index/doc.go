@@ -13,6 +13,10 @@
 // One order everywhere: the global sequence. A query is planned in each run from the rarest list that names a part of
 // it; the rest is checked by columns. Nothing collects or sorts all matches.
 //
+// A stream's head and an idempotency key may be in any run. [Catalog] files say, for ranges of sealed segments, which
+// one holds them last; [Set.SetCatalogs] gives them to the views that come. They change how long an answer takes, and
+// never which one it is.
+//
 // Every frame that is handed out was checked: its checksums, and that it is the event that the index says. Errors are
 // typed and located: [*segment.FrameError] and [*segment.FooterError].
 package index

@@ -50,8 +50,9 @@ type Set struct {
 	visible atomic.Uint64 // last visible sequence
 
 	changing sync.Mutex // held by who replaces current
-	failing  sync.Mutex // guards failed; held for a moment only
+	failing  sync.Mutex // guards what follows; held for a moment only
 	failed   error      // failures to unmap or close
+	findings []error    // why catalogs were not used
 }
 
 // An epoch is one immutable list of runs, held by the Set while it is current and by each View on it.
@@ -64,6 +65,9 @@ type epoch struct {
 	sealed []*Sealed // those of runs, ascending
 	memory []*Active // those of runs, ascending
 	byID   bool      // the IDs of sealed ascend from one to the next
+
+	catalogs []*Catalog
+	spans    []span // runs that they are asked for; ascending, disjoint
 }
 
 // NewSet returns a set of the sealed segments and, unless it is nil, the active one. Nothing is visible yet. It takes
@@ -74,7 +78,7 @@ func NewSet(sealed []*Sealed, active *Active) *Set {
 	if active != nil {
 		runs = append(runs, run{first: active.firstSeq, memory: active})
 	}
-	s.replace(newEpoch(s, runs))
+	s.replace(newEpoch(s, runs, nil))
 	return s
 }
 
@@ -86,9 +90,9 @@ func sealedRuns(sealed []*Sealed) []run {
 	return runs
 }
 
-// newEpoch returns the epoch of runs, which it takes over.
-func newEpoch(s *Set, runs []run) *epoch {
-	e := &epoch{set: s, byID: true}
+// newEpoch returns the epoch of runs and catalogs, which it takes over.
+func newEpoch(s *Set, runs []run, catalogs []*Catalog) *epoch {
+	e := &epoch{set: s, byID: true, catalogs: catalogs}
 	for _, r := range runs {
 		if r.sealed != nil && r.sealed.sum.Events == 0 {
 			e.empty = append(e.empty, r)
@@ -111,17 +115,26 @@ func newEpoch(s *Set, runs []run) *epoch {
 			e.byID = false
 		}
 	}
+	e.spans = spansOf(e.runs, e.sealed, catalogs)
 	return e
 }
 
 // replace makes e current and gives up the epoch before it; a nil e closes the set.
 func (s *Set) replace(e *epoch) {
 	if e != nil {
-		e.refs.Store(1)
-		e.each((*run).acquire)
+		e.acquire()
 	}
 	if old := s.current.Swap(e); old != nil {
 		old.release()
+	}
+}
+
+// acquire takes the first hold on e, and with it on its runs and catalogs.
+func (e *epoch) acquire() {
+	e.refs.Store(1)
+	e.each((*run).acquire)
+	for _, c := range e.catalogs {
+		c.refs.Add(1)
 	}
 }
 
@@ -134,18 +147,24 @@ func (e *epoch) each(fn func(*run)) {
 	}
 }
 
-// release gives up one hold on e; the last one gives up its runs.
+// release gives up one hold on e; the last one gives up its runs and catalogs.
 func (e *epoch) release() {
 	if e.refs.Add(-1) > 0 {
 		return
 	}
-	e.each(func(r *run) {
-		if err := r.release(); err != nil {
-			e.set.failing.Lock()
-			e.set.failed = errors.Join(e.set.failed, err)
-			e.set.failing.Unlock()
-		}
-	})
+	e.each(func(r *run) { e.set.failedTo(r.release()) })
+	for _, c := range e.catalogs {
+		e.set.failedTo(c.release())
+	}
+}
+
+// failedTo keeps an error, unless it is nil, for Close.
+func (s *Set) failedTo(err error) {
+	if err != nil {
+		s.failing.Lock()
+		s.failed = errors.Join(s.failed, err)
+		s.failing.Unlock()
+	}
 }
 
 // Rotate puts a new active segment behind the one so far, which stays readable from memory until ReplaceSealed.
@@ -172,9 +191,8 @@ func (s *Set) changeIf(remove func(*run) bool, add ...run) {
 	defer s.changing.Unlock()
 	old := s.current.Load()
 	if old == nil {
-		closed := newEpoch(s, add)
-		closed.refs.Store(1)
-		closed.each((*run).acquire)
+		closed := newEpoch(s, add, nil)
+		closed.acquire()
 		closed.release()
 		return
 	}
@@ -184,7 +202,43 @@ func (s *Set) changeIf(remove func(*run) bool, add ...run) {
 			runs = append(runs, *r)
 		}
 	})
-	s.replace(newEpoch(s, append(runs, add...)))
+	s.replace(newEpoch(s, append(runs, add...), old.catalogs))
+}
+
+// SetCatalogs replaces the catalogs that [View.Head] and [View.FindKey] ask. It takes over those that are new; views
+// that exist keep what they hold. Catalogs may cover the same segments: the widest is asked.
+func (s *Set) SetCatalogs(catalogs []*Catalog) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	var runs []run
+	old := s.current.Load()
+	if old != nil {
+		old.each(func(r *run) { runs = append(runs, *r) })
+	}
+	e := newEpoch(s, runs, slices.Clone(catalogs))
+	if old != nil {
+		s.replace(e)
+		return
+	}
+	e.acquire()
+	e.release()
+}
+
+// CatalogFindings returns why catalogs were not used, each once, oldest first: *[CatalogError]. Nothing is wrong with
+// what was answered; it took longer.
+func (s *Set) CatalogFindings() []error {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	return slices.Clone(s.findings)
+}
+
+// note keeps what is wrong with a catalog.
+func (s *Set) note(c *Catalog, err error) {
+	if c.told.CompareAndSwap(false, true) {
+		s.failing.Lock()
+		s.findings = append(s.findings, err)
+		s.failing.Unlock()
+	}
 }
 
 // Drop takes the index in memory of a segment out that holds no event, so that the next segment's, which begins with the

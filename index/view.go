@@ -152,28 +152,33 @@ func (r *run) read(fn func(t table) error) error {
 //
 // Errors: as EventByID.
 func (v *View) Head(entity string, lane uint32) (h Head, ok bool, err error) {
-	for i := len(v.e.runs) - 1; i >= 0 && !ok && err == nil; i-- {
-		r := &v.e.runs[i]
-		if r.memory != nil {
-			h, ok, err = r.memory.open().headOf(entity, lane)
-			continue
-		}
-		if lane < r.sealed.sum.MinLane || lane > r.sealed.sum.MaxLane {
-			continue
-		}
-		mp, err := r.sealed.open()
-		if err != nil {
-			return Head{}, false, err
-		}
-		err = mp.m.Guarded(func() error {
-			h, ok, err = mp.headOf(entity, lane)
-			return err
-		})
-		if err != nil {
-			return Head{}, false, err
-		}
+	err = v.e.search(&sought{entity: entity, lane: lane}, func(r *run) (bool, error) {
+		h, ok, err = r.headOf(entity, lane)
+		return ok, err
+	})
+	if err != nil || !ok {
+		return Head{}, false, err
 	}
-	return h, ok && err == nil, err
+	return h, true, nil
+}
+
+// headOf returns the last event of (entity, lane) in the run.
+func (r *run) headOf(entity string, lane uint32) (h Head, ok bool, err error) {
+	if r.memory != nil {
+		return r.memory.open().headOf(entity, lane)
+	}
+	if lane < r.sealed.sum.MinLane || lane > r.sealed.sum.MaxLane {
+		return Head{}, false, nil
+	}
+	mp, err := r.sealed.open()
+	if err != nil {
+		return Head{}, false, err
+	}
+	err = mp.m.Guarded(func() error {
+		h, ok, err = mp.headOf(entity, lane)
+		return err
+	})
+	return h, ok, err
 }
 
 // headOf returns the last of the first n events of (entity, lane); its hash is in the frame.
@@ -213,31 +218,38 @@ func (mp *mapped) headOf(entity string, lane uint32) (Head, bool, error) {
 //
 // Errors: as EventByID.
 func (v *View) FindKey(key [16]byte) (raw event.Raw, ok bool, err error) {
-	for i := len(v.e.runs) - 1; i >= 0 && !ok; i-- {
-		r := &v.e.runs[i]
-		err = r.read(func(t table) error {
-			var row uint32
-			if row, ok, err = keyRow(t, &key); err != nil || !ok {
-				return err
-			}
-			p, err := t.place(row)
-			if err != nil {
-				return err
-			}
-			f := t.frames()
-			if err := f.readExact(&raw, p); err != nil {
-				return err
-			}
-			if raw.Key.Hash != key {
-				return f.flaw(int64(p.offset), "key is not the index's")
-			}
-			return nil
-		})
-		if err != nil {
-			return event.Raw{}, false, err
-		}
+	err = v.e.search(&sought{key: &key}, func(r *run) (bool, error) {
+		ok, err = r.findKey(&key, &raw)
+		return ok, err
+	})
+	if err != nil || !ok {
+		return event.Raw{}, false, err
 	}
-	return raw, ok, nil
+	return raw, true, nil
+}
+
+// findKey fills raw with the newest event of the run that carries key.
+func (r *run) findKey(key *[16]byte, raw *event.Raw) (ok bool, err error) {
+	err = r.read(func(t table) error {
+		row, found, err := keyRow(t, key)
+		if err != nil || !found {
+			return err
+		}
+		ok = true
+		p, err := t.place(row)
+		if err != nil {
+			return err
+		}
+		f := t.frames()
+		if err := f.readExact(raw, p); err != nil {
+			return err
+		}
+		if raw.Key.Hash != *key {
+			return f.flaw(int64(p.offset), "key is not the index's")
+		}
+		return nil
+	})
+	return ok, err
 }
 
 // keyRow returns the newest row of an idempotency key in t.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"batpak/event"
+	"batpak/internal/paged"
 )
 
 // A SIDX footer is the index of one sealed segment, laid out to be searched where it lies.
@@ -96,7 +97,7 @@ const (
 	keyHashLen = 16
 	idHashLen  = 8
 
-	sidxPage  = 4096
+	sidxPage  = paged.PageLen
 	sidxAlign = 8
 	// maxSidxRows keeps row numbers, and row numbers plus one, inside 32 bits.
 	maxSidxRows = 1<<32 - 2

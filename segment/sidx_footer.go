@@ -3,11 +3,9 @@ package segment
 import (
 	"encoding/binary"
 	"errors"
-	"sync"
-	"sync/atomic"
 
+	"batpak/internal/paged"
 	"batpak/internal/vfs"
-	"batpak/internal/wire"
 )
 
 // A Footer answers questions from the SIDX of one sealed segment, where it lies in the mapped file. It holds nothing
@@ -23,13 +21,12 @@ type Footer struct {
 	base     int64 // of the body, bytes from start of file
 	size     int64 // trailer included
 	t        trailer
-	seed     uint32 // of the page sums
+	body     paged.Body
 	nameSeed uint64 // of the hashes
 
 	entities, scopes, coordinates, kinds, tags, heads uint32
 	entitySlots                                       sidxSlots
 	idBuckets                                         idBuckets
-	checked                                           []atomic.Uint32 // one bit per page that was found sound
 }
 
 // OpenFooter opens the footer that ends the file of segment in store. It reads the trailer and the page sums; pages
@@ -64,9 +61,10 @@ func openFooter(m *vfs.Map, end int64, store [16]byte, segment uint64) (*Footer,
 	if f.base, f.size = end-size, size; f.base < 0 {
 		return fail("trailer", "body length", ErrDamaged)
 	}
-	f.seed, f.nameSeed = footerSeed(store, segment), sidxSeed(f.t.sum.Salt)
-	if err := f.checkSums(); errors.Is(err, ErrDamaged) {
-		return fail("page sums", "checksum", err)
+	f.nameSeed = sidxSeed(f.t.sum.Salt)
+	f.body, err = paged.Open(m, f.base, f.t.bodyLen, footerSeed(store, segment), f.t.sumsCRC)
+	if errors.Is(err, paged.ErrSum) {
+		return fail("page sums", "checksum", ErrDamaged)
 	} else if err != nil {
 		return fail("page sums", "read", err)
 	}
@@ -80,30 +78,6 @@ func (f *Footer) count() {
 	f.entities, f.scopes, f.tags = count(secEntities)-1, count(secScopes)-1, count(secTags)-1
 	f.kinds, f.coordinates, f.heads = count(secKindTable)-1, count(secCoordinateTable), count(secHeads)
 	f.entitySlots, f.idBuckets = newSidxSlots(uint64(f.entities)), newIDBuckets(f.t.sum.Events)
-	pages := (f.t.bodyLen + sidxPage - 1) / sidxPage
-	f.checked = make([]atomic.Uint32, (pages+31)/32)
-}
-
-// pages holds buffers for checksums: the checksum is called through a variable, so that a buffer on the stack would
-// not stay there.
-var pages = sync.Pool{New: func() any { return new([sidxPage]byte) }}
-
-// checkSums checks the page sums themselves, which later checks rely on.
-func (f *Footer) checkSums() error {
-	b := pages.Get().(*[sidxPage]byte)
-	defer pages.Put(b)
-	sum, at := f.seed, f.base+int64(f.t.bodyLen)
-	for left := sumsLen(f.t.bodyLen); left > 0; {
-		n := min(left, uint64(len(b)))
-		if _, err := f.m.ReadAt(b[:n], at); err != nil {
-			return err
-		}
-		sum, at, left = wire.Sum(sum, b[:n]), at+int64(n), left-n
-	}
-	if sum != f.t.sumsCRC {
-		return ErrDamaged
-	}
-	return nil
 }
 
 // Summary returns what the trailer says about the segment. It belongs to the Footer.
@@ -118,8 +92,8 @@ func (f *Footer) Size() int64 { return f.size }
 // VerifyAll checks every page of the footer.
 func (f *Footer) VerifyAll() error {
 	for page := uint64(0); page*sidxPage < f.t.bodyLen; page++ {
-		if err := f.verify(page); err != nil {
-			return err
+		if err := f.body.CheckPage(page); err != nil {
+			return f.pageError(page, err)
 		}
 	}
 	return nil
@@ -135,12 +109,8 @@ func (f *Footer) read(sec int, off uint64, p []byte) error {
 		return nil
 	}
 	at := s.off + off
-	for page := at / sidxPage; page <= (at+uint64(len(p))-1)/sidxPage; page++ {
-		if f.checked[page/32].Load()&(1<<(page%32)) == 0 {
-			if err := f.verify(page); err != nil {
-				return err
-			}
-		}
+	if page, err := f.body.Check(at, len(p)); err != nil {
+		return f.pageError(page, err)
 	}
 	if _, err := f.m.ReadAt(p, f.base+int64(at)); err != nil {
 		return f.ioError(sec, off, err)
@@ -148,28 +118,17 @@ func (f *Footer) read(sec int, off uint64, p []byte) error {
 	return nil
 }
 
-// verify checks one page and remembers that it holds.
-func (f *Footer) verify(page uint64) error {
-	b := pages.Get().(*[sidxPage]byte)
-	defer pages.Put(b)
-	var want [4]byte
+// pageError locates a page that does not hold, or cannot be read.
+func (f *Footer) pageError(page uint64, err error) error {
 	start := page * sidxPage
-	n := min(sidxPage, f.t.bodyLen-start)
-	if _, err := f.m.ReadAt(b[:n], f.base+int64(start)); err != nil {
-		return f.ioError(f.sectionAt(start), 0, err)
+	sec := f.sectionAt(start)
+	if !errors.Is(err, paged.ErrSum) {
+		return f.ioError(sec, 0, err)
 	}
-	if _, err := f.m.ReadAt(want[:], f.base+int64(f.t.bodyLen+page*4)); err != nil {
-		return f.ioError(f.sectionAt(start), 0, err)
+	return &FooterError{
+		Segment: f.t.sum.Segment, Section: sectionShapes[sec].name, Offset: f.base + int64(start),
+		Reason: "checksum", Err: ErrDamaged,
 	}
-	if pageSum(f.seed, page, b[:n]) != binary.LittleEndian.Uint32(want[:]) {
-		sec := f.sectionAt(start)
-		return &FooterError{
-			Segment: f.t.sum.Segment, Section: sectionShapes[sec].name, Offset: f.base + int64(start),
-			Reason: "checksum", Err: ErrDamaged,
-		}
-	}
-	f.checked[page/32].Or(1 << (page % 32))
-	return nil
 }
 
 // sectionAt returns the section that holds byte off of the body.

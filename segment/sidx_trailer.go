@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"batpak/event"
+	"batpak/internal/paged"
 	"batpak/internal/vfs"
 	"batpak/internal/wire"
 )
@@ -115,10 +116,7 @@ type trailer struct {
 }
 
 // sumsLen returns the size of the page sums, which are padded to the alignment.
-func sumsLen(bodyLen uint64) uint64 {
-	pages := (bodyLen + sidxPage - 1) / sidxPage
-	return align(pages * 4)
-}
+func sumsLen(bodyLen uint64) uint64 { return paged.SumsLen(bodyLen) }
 
 func align(n uint64) uint64 { return (n + sidxAlign - 1) &^ (sidxAlign - 1) }
 

@@ -30,7 +30,7 @@ const (
 // The root asks lower packages for everything that these are for.
 var (
 	rootImports = []string{"encoding/binary", "hash/crc32", "os", "syscall", "unsafe"}
-	rootStrings = []string{".fbat", ".ckpt", ".idemp", ".fbv", ".lock", "store.meta", "BATPAK", "SIDX"}
+	rootStrings = []string{".fbat", ".fbcat", ".ckpt", ".idemp", ".fbv", ".lock", "store.meta", "BATPAK", "SIDX"}
 )
 
 // A file is one parsed Go file of the module.
