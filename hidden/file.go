@@ -22,7 +22,8 @@ type File struct {
 	// that follow the first of them. 0 says nothing of any event.
 	Covers uint64
 
-	// LastFence is the highest number that a fence was given up to Covers; 0 for none. Numbers are not used twice.
+	// LastFence is the highest number of a fence that was met up to Covers; 0 for none. Only a fence that staged
+	// nothing may have a higher one.
 	LastFence uint64
 }
 
