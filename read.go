@@ -34,6 +34,7 @@ func (s *Store) Read(ctx context.Context, q Query) iter.Seq2[event.Event, error]
 			return
 		}
 		defer v.Release()
+		compiled.Hidden = s.hidden.filter()
 		cur := v.Scan(compiled, q.Borrow)
 		defer cur.Close()
 		s.yieldAll(ctx, cur, q.Limit, yield)
