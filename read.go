@@ -56,6 +56,9 @@ func (r *reading) again(ctx context.Context) bool {
 	if end := v.Visible() + 1; !r.begun && (r.q.Before == 0 || r.q.Before > end) {
 		r.q.Before = end
 	}
+	if !r.begun {
+		r.q.Hidden = r.store.hidden.filter()
+	}
 	r.begun = true
 	cur := v.Scan(r.q, r.borrow)
 	defer cur.Close()

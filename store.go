@@ -22,6 +22,8 @@ type Store struct {
 	state *coldstart.State
 	set   *index.Set
 
+	hidden hiddenRanges
+
 	queue  queue
 	commit committer
 
@@ -41,7 +43,7 @@ type Store struct {
 // Open repairs what a crash leaves; it never needs a flag for that. It refuses damage, and changes nothing then.
 //
 // Errors: *[OptionError]; *vfs.LockedError when somebody else writes; *coldstart.CorruptError,
-// *coldstart.TailMissingError and *coldstart.MetaError for damage, naming file, place and events;
+// *coldstart.TailMissingError, *coldstart.MetaError and *coldstart.HiddenError for damage, naming file, place and events;
 // coldstart.ErrFuture for a store of a newer version; *vfs.UnsafePathError for links and special files in place of data; any I/O error.
 func Open(dir string, o *Options) (*Store, error) { return OpenContext(context.Background(), dir, o) }
 
@@ -55,7 +57,11 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
+	if err := state.LoadHidden(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, err), state.Close())
+	}
 	s := &Store{opts: opts, state: state, set: state.Set}
+	s.hidden.use(state.Hidden)
 	s.queue.idle.L = &s.queue.mu
 	s.durable.Store(state.LastSeq)
 	if opts.ReadOnly {
@@ -290,7 +296,7 @@ func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
 	if err != nil {
 		return event.Event{}, fmt.Errorf("event %v: %w", id, err)
 	}
-	if !ok {
+	if !ok || s.hidden.contains(ev.Seq) {
 		return event.Event{}, fmt.Errorf("%w: ID %v", ErrNotFound, id)
 	}
 	return ev, nil
@@ -309,7 +315,7 @@ func (s *Store) EventAt(ctx context.Context, seq uint64) (event.Event, error) {
 	if err != nil {
 		return event.Event{}, fmt.Errorf("event at sequence %d: %w", seq, err)
 	}
-	if !ok {
+	if !ok || s.hidden.contains(seq) {
 		return event.Event{}, fmt.Errorf("%w: sequence %d", ErrNotFound, seq)
 	}
 	return ev, nil

@@ -41,6 +41,10 @@ type Config struct {
 	// ExpectHead is an event that the log must hold; nil means no check.
 	ExpectHead *Head
 
+	// ContinueWithoutIdemp opens a store whose file of evicted idempotency keys is damaged: retries under such keys
+	// are then written again. The zero value refuses.
+	ContinueWithoutIdemp bool
+
 	Logger   *slog.Logger   // takes what no caller can be given; nil discards
 	Progress func(Progress) // called after each step of a long open, one call at a time; nil means nobody listens
 }

@@ -34,6 +34,8 @@ type scan struct {
 
 	// each takes an event whose frame stands at offset; length counts the frame's header. It keeps nothing of r.
 	each func(r *event.Raw, offset, length uint32) error
+	// fence takes a fence frame; nil: nobody asks.
+	fence func(f *segment.Fence)
 
 	frames *segment.Scanner
 	raw    event.Raw
@@ -118,10 +120,7 @@ func (s *scan) take(f *segment.Frame) (done bool, err error) {
 	case f.Type == segment.TypeEvent:
 		err = s.takeEvent(f.Body, uint32(f.Offset), uint32(f.Len()))
 	case f.Type == segment.TypeFence:
-		s.fences++
-		if _, ok := segment.DecodeFence(f.Body); !ok {
-			err = s.corrupt(f.Offset, "fence frame", nil)
-		}
+		err = s.takeFence(f)
 	}
 	if done || err != nil {
 		return done, err
@@ -133,6 +132,19 @@ func (s *scan) take(f *segment.Frame) (done bool, err error) {
 		s.at.offset = s.stop
 	}
 	return false, nil
+}
+
+// takeFence hands a fence frame on.
+func (s *scan) takeFence(f *segment.Frame) error {
+	s.fences++
+	fence, ok := segment.DecodeFence(f.Body)
+	if !ok {
+		return s.corrupt(f.Offset, "fence frame", nil)
+	}
+	if s.fence != nil {
+		s.fence(&fence)
+	}
+	return nil
 }
 
 // takeEvent checks one event and hands it on.

@@ -8,6 +8,7 @@ import (
 
 	"batpak/event"
 	"batpak/fault"
+	"batpak/hidden"
 	"batpak/index"
 	"batpak/internal/merkle"
 	"batpak/internal/vfs"
@@ -23,6 +24,9 @@ type State struct {
 
 	// Set holds every segment; events up to LastSeq are visible in it.
 	Set *index.Set
+
+	// Hidden are events that no read shows.
+	Hidden hidden.Set
 
 	// The end of the log. LastSeq is the last event's sequence, 0 for none; NextSeq is the one to give out next,
 	// and may be further on.

@@ -31,9 +31,10 @@ type testStore struct {
 	hlc     event.HLC
 	linker  event.Linker
 	heads   map[string]index.Head
-	events  model // everything written
-	durable model // everything that a sync has covered
-	spoken  model // everything that somebody was told of: more than durable in a relaxed store
+	fence   uint64 // that stages what is written; 0 for none
+	events  model  // everything written
+	durable model  // everything that a sync has covered
+	spoken  model  // everything that somebody was told of: more than durable in a relaxed store
 }
 
 // testConfig returns a config whose clock and randomness are the same in every run.
@@ -128,7 +129,7 @@ func (s *testStore) frame(dst []byte, offset int64, stream int, flags segment.Fr
 	s.hlc = s.hlc.Next(s.cfg.Now())
 	h := event.Header{
 		Seq: s.seq, ID: event.NewID(s.hlc, s.seq), HLC: s.hlc, Clock: head.Clock + 1, Kind: event.MustKind(1, 1),
-		Coordinate: coordinate.MustNew(entity, "s"),
+		Coordinate: coordinate.MustNew(entity, "s"), Fence: s.fence,
 	}
 	body := event.AppendMeta(nil, &h)
 	content := event.ContentHash(h.Salt, payload)

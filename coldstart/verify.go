@@ -24,7 +24,8 @@ type VerifyConfig struct {
 // Verify reads every byte of the log in a directory and checks all that can be checked without knowing what the events
 // mean: identity, headers and what each says about the segment before it, frames, batches, every field of every event,
 // sequences, clocks, HLCs, hash chains, Merkle roots, durable-through marks, the anchor and the beacon, and that each
-// footer is, byte for byte, what the frames below it yield.
+// footer is, byte for byte, what the frames below it yield. The files of hidden ranges and of evicted keys are checked
+// as far as they go by themselves.
 //
 // It changes nothing, takes no lock, and works on a store that Open refuses as well as beside a live writer. What is
 // wrong is in the report; an error says that Verify could not look. Behind damage it goes on with the next segment.
@@ -82,6 +83,9 @@ type streamEnd struct {
 
 func (v *verifier) run(ctx context.Context) error {
 	if err := v.look(); err != nil {
+		return err
+	}
+	if err := v.sideFiles(); err != nil {
 		return err
 	}
 	if err := v.readLinks(); err != nil {

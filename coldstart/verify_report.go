@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"batpak/event"
+	"batpak/idemp"
 	"batpak/segment"
 )
 
@@ -45,6 +46,9 @@ func findingOf(err error) (f Finding, ok bool) {
 	var future *FutureError
 	var identity *MetaError
 	var frame *segment.FrameError
+	var ranges *HiddenError
+	var keys *IdempError
+	var page *idemp.FileError
 	switch {
 	case errors.As(err, &corrupted):
 		c := corrupted
@@ -58,6 +62,12 @@ func findingOf(err error) (f Finding, ok bool) {
 		return Finding{File: future.File, Reason: "written by a newer version", Err: future.Err}, true
 	case errors.As(err, &identity):
 		return Finding{File: identity.File, Reason: "identity of the store", Err: identity.Err}, true
+	case errors.As(err, &ranges):
+		return Finding{File: ranges.File, Reason: "hidden ranges", Err: ranges.Err}, true
+	case errors.As(err, &keys):
+		return Finding{File: keys.File, Reason: "evicted keys", Err: keys.Err}, true
+	case errors.As(err, &page):
+		return Finding{File: page.File, Offset: page.Offset, Reason: page.Reason, Err: page.Err}, true
 	case errors.As(err, &frame):
 		return Finding{
 			File: segment.Name(frame.Segment), Segment: frame.Segment, Offset: frame.Offset, Reason: frame.Reason, Err: frame,

@@ -189,7 +189,7 @@ func TestEveryPackageHasALevel(t *testing.T) {
 			seen = append(seen, f.pkg)
 		}
 	}
-	for _, pkg := range []string{"", "coordinate", "event", "fault", "segment", "index", "coldstart", "internal/vfs"} {
+	for _, pkg := range []string{"", "coordinate", "event", "fault", "segment", "index", "coldstart", "hidden", "idemp", "internal/vfs"} {
 		if !slices.Contains(seen, pkg) {
 			t.Errorf("package %q was not looked at", pkg)
 		}

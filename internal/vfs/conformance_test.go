@@ -406,6 +406,26 @@ func TestWriteFileAtomic(t *testing.T) {
 	})
 }
 
+func TestReplaceFile(t *testing.T) {
+	onEach(t, func(t *testing.T, d vfs.Dir) {
+		must(t, vfs.ReplaceFile(d, "f", func(f vfs.File) error {
+			_, err := f.WriteAt([]byte("behind"), 6)
+			if err == nil {
+				_, err = f.WriteAt([]byte("first "), 0)
+			}
+			return err
+		}))
+		failed := errors.New("failed")
+		wantErr(t, "ReplaceFile", vfs.ReplaceFile(d, "f", func(f vfs.File) error {
+			_, _ = f.WriteAt([]byte("half"), 0)
+			return failed
+		}), failed)
+		if got := readFile(t, d, "f"); got != "first behind" {
+			t.Errorf("content = %q, want first behind", got)
+		}
+	})
+}
+
 func TestIsTemp(t *testing.T) {
 	for name, want := range map[string]bool{
 		"index.ckpt.tmp": true, ".tmp": false, "tmp": false, "index.ckpt": false, "a.tmp.b": false,

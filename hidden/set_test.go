@@ -1,0 +1,128 @@
+package hidden
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// A model is a set as a list of what is in it.
+type model map[uint64]bool
+
+func (m model) add(from, to uint64) {
+	for seq := max(from, 1); seq < to; seq++ {
+		m[seq] = true
+	}
+}
+
+// most is the highest sequence that the property tests look at.
+const most = 60
+
+// differs says how s is not the set of m, or "".
+func (m model) differs(s Set) string {
+	for seq := range uint64(most + 10) {
+		if s.Contains(seq) != m[seq] {
+			return fmt.Sprintf("Contains(%d) = %v, want %v in %v", seq, s.Contains(seq), m[seq], s.ranges)
+		}
+	}
+	end := uint64(0)
+	for r := range s.Ranges() {
+		if r.From <= end || r.To <= r.From {
+			return fmt.Sprintf("ranges %v overlap, touch, or are empty", s.ranges)
+		}
+		end = r.To
+	}
+	if s.Count() != uint64(len(m)) || s.IsEmpty() != (len(m) == 0) || s.Len() != len(slices.Collect(s.Ranges())) {
+		return fmt.Sprintf("Count %d, IsEmpty %v, Len %d of %v", s.Count(), s.IsEmpty(), s.Len(), s.ranges)
+	}
+	return ""
+}
+
+func anyRange(t *rapid.T) Range {
+	from := rapid.Uint64Range(0, most).Draw(t, "from")
+	return Range{from, from + rapid.Uint64Range(0, 9).Draw(t, "length")}
+}
+
+// TestSetIsItsModel builds sets in every way there is, and asks them everything.
+func TestSetIsItsModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ranges := rapid.SliceOfN(rapid.Custom(anyRange), 0, 12).Draw(t, "ranges")
+		var added Set
+		whole, first := model{}, model{}
+		cut := len(ranges) / 2
+		for i, r := range ranges {
+			before := slices.Clone(added.ranges)
+			next := added.Add(r.From, r.To)
+			if !slices.Equal(added.ranges, before) {
+				t.Fatalf("Add(%d, %d) changes its set: %v, was %v", r.From, r.To, added.ranges, before)
+			}
+			added = next
+			if whole.add(r.From, r.To); i < cut {
+				first.add(r.From, r.To)
+			}
+		}
+		a, b := Of(ranges[:cut]...), Of(ranges[cut:]...)
+		for _, s := range []struct {
+			name string
+			set  Set
+			want model
+		}{
+			{"Add", added, whole}, {"Of", Of(ranges...), whole}, {"Of half", a, first}, {"Union", a.Union(b), whole},
+			{"Union turned", b.Union(a), whole},
+		} {
+			if why := s.want.differs(s.set); why != "" {
+				t.Fatalf("%s of %v: %s", s.name, ranges, why)
+			}
+		}
+		if !added.Equal(Of(ranges...)) {
+			t.Fatalf("%v and %v are not equal", added, Of(ranges...))
+		}
+		end := rapid.Uint64Range(0, most+9).Draw(t, "end")
+		for seq := range whole {
+			if seq >= end {
+				delete(whole, seq)
+			}
+		}
+		if why := whole.differs(added.Below(end)); why != "" {
+			t.Fatalf("Below(%d) of %v: %s", end, added, why)
+		}
+	})
+}
+
+func TestEmptySet(t *testing.T) {
+	var s Set
+	for _, empty := range []Set{s, Of(), s.Add(5, 5), s.Add(7, 3), s.Add(0, 1), s.Union(Of()), s.Below(9), Of(Range{3, 4}).Below(3)} {
+		if !empty.IsEmpty() || empty.Contains(0) || empty.Contains(5) || !empty.Equal(s) {
+			t.Errorf("%v is not empty", empty)
+		}
+	}
+}
+
+func TestContainsAllocatesNothing(t *testing.T) {
+	var s Set
+	for i := range uint64(1000) {
+		s = s.Add(10*i+1, 10*i+4)
+	}
+	if n := testing.AllocsPerRun(100, func() { s.Contains(5003) }); n != 0 {
+		t.Errorf("Contains allocates %v times, want 0", n)
+	}
+}
+
+func BenchmarkContains(b *testing.B) {
+	for _, n := range []uint64{0, 1, 1000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			ranges := make([]Range, n)
+			for i := range ranges {
+				ranges[i] = Range{10*uint64(i) + 1, 10*uint64(i) + 4}
+			}
+			s, seq := Of(ranges...), uint64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Contains(seq % (10*n + 1))
+				seq += 7919
+			}
+		})
+	}
+}

@@ -1,0 +1,91 @@
+package hidden
+
+import "slices"
+
+// A Tracker follows the fences of a log in commit order and says what they hide:
+//
+//	event that names a fence    undecided
+//	commit of that fence        what it has staged until here is visible
+//	cancel of that fence        what it has staged until here is hidden
+//	end of the log              what is undecided is hidden: nobody is left who could commit it
+//
+// An undecided event is never visible, so that a lost frame hides, and does not show. Events that a tracker was told
+// the fate of by a [File] are passed over. Memory: the ranges of undecided and of cancelled fences.
+// The zero Tracker begins at the start of a log. Not safe for concurrent use.
+type Tracker struct {
+	base      File               // what was known before the first event that counts
+	cancelled []Range            // since base; in any order
+	undecided map[uint64][]Range // by fence, ascending
+	last      uint64             // sequence of the last event; 0 for none
+	lastFence uint64             // highest number met
+}
+
+// NewTracker returns a tracker that goes on from f.
+func NewTracker(f File) *Tracker { return &Tracker{base: f, last: f.Covers, lastFence: f.LastFence} }
+
+// Event takes the next event of the log; fence is the number of the one that staged it, 0 for none.
+func (t *Tracker) Event(seq, fence uint64) {
+	if seq <= t.base.Covers {
+		return
+	}
+	t.last = seq
+	if fence == 0 {
+		return
+	}
+	t.lastFence = max(t.lastFence, fence)
+	if t.undecided == nil {
+		t.undecided = make(map[uint64][]Range)
+	}
+	staged := t.undecided[fence]
+	if n := len(staged); n > 0 && staged[n-1].To == seq {
+		staged[n-1].To++
+		return
+	}
+	t.undecided[fence] = append(staged, Range{seq, seq + 1})
+}
+
+// Begin takes a frame that begins a fence. A fence whose frame was not met counts all the same.
+func (t *Tracker) Begin(fence uint64) { t.lastFence = max(t.lastFence, fence) }
+
+// Commit takes a frame that commits a fence.
+func (t *Tracker) Commit(fence uint64) {
+	t.Begin(fence)
+	delete(t.undecided, fence)
+}
+
+// Cancel takes a frame that cancels a fence.
+func (t *Tracker) Cancel(fence uint64) {
+	t.Begin(fence)
+	t.cancelled = append(t.cancelled, t.undecided[fence]...)
+	delete(t.undecided, fence)
+}
+
+// Undecided returns the first event that is undecided. Readers of commit order stop in front of it while its fence can
+// still be committed.
+func (t *Tracker) Undecided() (seq uint64, ok bool) {
+	for _, staged := range t.undecided {
+		if !ok || staged[0].From < seq {
+			seq, ok = staged[0].From, true
+		}
+	}
+	return seq, ok
+}
+
+// End returns what is hidden when the log ends here and its writer is gone.
+func (t *Tracker) End() File {
+	ranges := slices.Clone(t.cancelled)
+	for _, staged := range t.undecided {
+		ranges = append(ranges, staged...)
+	}
+	return File{Set: t.base.Set.Union(Of(ranges...)), Covers: t.last, LastFence: t.lastFence}
+}
+
+// Settled returns what is hidden for good while the log goes on: it covers the log up to the first undecided event.
+func (t *Tracker) Settled() File {
+	f := File{Set: t.base.Set.Union(Of(t.cancelled...)), Covers: t.last, LastFence: t.lastFence}
+	if first, ok := t.Undecided(); ok {
+		f.Covers = first - 1
+		f.Set = f.Set.Below(first)
+	}
+	return f
+}
