@@ -243,3 +243,29 @@ func ExampleVerify() {
 	// Output:
 	// true 1 <nil>
 }
+
+func ExampleOptions_progress() {
+	dir, remove := tempDir()
+	defer remove()
+	st, err := batpak.Open(dir, &batpak.Options{SegmentSize: 4 << 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 40 {
+		st.Append(context.Background(), batpak.Draft{Coordinate: coordinate.MustNew("a", "s"), Kind: placed, Payload: make([]byte, 500)})
+	}
+	st.Close()
+
+	ctx, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	_, err = batpak.OpenContext(ctx, dir, &batpak.Options{Progress: func(p batpak.Progress) {
+		if p.Done == p.Total { // every call could draw a bar
+			fmt.Println(p.Done, "of", p.Total, "segments, up to event", p.Seq)
+			giveUp() // say, because the user has pressed a key
+		}
+	}})
+	fmt.Println(errors.Is(err, context.Canceled))
+	// Output:
+	// 7 of 7 segments, up to event 40
+	// true
+}

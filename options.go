@@ -100,6 +100,16 @@ type Options struct {
 	// was rolled back. nil means no check.
 	ExpectHead *ExpectedHead
 
+	// Progress is told how far Open has come: once for each segment, when its footer was checked or its frames were
+	// read, and so once when there is one segment. The last call has Done equal to Total. Where a rung is stepped
+	// down from, and where a read-only open looks again because a writer is at work, Done starts from 0. [Verify]
+	// tells it after each segment, too, with RungFrames. nil means nobody listens.
+	//
+	// Calls come one at a time, not all from one goroutine, and all before Open returns. Open waits for each: the
+	// callback should be quick, and must not open the directory itself. To give up, end the context of
+	// [OpenContext] in it.
+	Progress func(Progress)
+
 	hook fault.Hook // empty but under the build tag faultinject
 	fs   vfs.FS     // nil means the operating system's
 }

@@ -70,6 +70,7 @@ func (o *Options) coldstart(dir string) coldstart.Config {
 		FS: o.fs, Dir: dir, DirPerm: o.DirPerm, FilePerm: o.FilePerm, ReadOnly: o.ReadOnly,
 		SegmentSize: o.SegmentSize, FillAhead: o.FillAhead, Relaxed: o.Sync != SyncAlways,
 		Now: o.Clock, Random: func(b []byte) { crand.Read(b) }, Hook: o.hook, Logger: o.Logger,
+		Progress: toldTo(o.Progress),
 	}
 	if o.ExpectHead != nil {
 		c.ExpectHead = &coldstart.Head{Seq: o.ExpectHead.Seq, Hash: o.ExpectHead.Hash}

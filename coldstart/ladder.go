@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -152,6 +151,7 @@ func (o *opener) restore(ctx context.Context) ([]olderRun, error) {
 		{RungFooters, o.fromFooters},
 		{RungFrames, o.fromFrames},
 	} {
+		o.steps.begin(rung.name, len(o.chain.links))
 		runs, err := rung.restore(ctx)
 		switch {
 		case err == nil:
@@ -170,7 +170,7 @@ func (o *opener) restore(ctx context.Context) ([]olderRun, error) {
 func (o *opener) fromFooters(ctx context.Context) ([]olderRun, error) {
 	runs := o.olderRuns()
 	reasons := make([]error, len(runs))
-	err := o.eachRun(ctx, RungFooters, runs, func(i int) error {
+	err := eachRun(ctx, runs, func(i int) error {
 		reasons[i] = o.useFooter(&runs[i])
 		if reasons[i] != nil && !stepsDown(reasons[i]) {
 			return reasons[i]
@@ -182,7 +182,7 @@ func (o *opener) fromFooters(ctx context.Context) ([]olderRun, error) {
 	}
 	if err == nil {
 		o.noteSkips(runs, reasons)
-		err = o.scanUnsealed(ctx, RungFooters, runs)
+		err = o.scanUnsealed(ctx, runs)
 	}
 	if err != nil {
 		closeRuns(runs)
@@ -194,7 +194,7 @@ func (o *opener) fromFooters(ctx context.Context) ([]olderRun, error) {
 // fromFrames reads every frame of every older segment.
 func (o *opener) fromFrames(ctx context.Context) ([]olderRun, error) {
 	runs := o.olderRuns()
-	if err := o.scanUnsealed(ctx, RungFrames, runs); err != nil {
+	if err := o.scanUnsealed(ctx, runs); err != nil {
 		closeRuns(runs)
 		return nil, err
 	}
@@ -210,10 +210,8 @@ func (o *opener) olderRuns() []olderRun {
 	return runs
 }
 
-// eachRun calls work for every segment, several at once, and reports progress.
-func (o *opener) eachRun(ctx context.Context, rung Rung, runs []olderRun, work func(i int) error) error {
-	var mu sync.Mutex
-	done := 0
+// eachRun calls work for every segment, several at once.
+func eachRun(ctx context.Context, runs []olderRun, work func(i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range runs {
@@ -221,15 +219,7 @@ func (o *opener) eachRun(ctx context.Context, rung Rung, runs []olderRun, work f
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := work(i); err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if done++; o.cfg.Progress != nil {
-				o.cfg.Progress(Progress{Rung: rung, Done: done, Total: len(runs), Seq: runs[i].link.next.LastSeq})
-			}
-			return nil
+			return work(i)
 		})
 	}
 	return group.Wait()
@@ -275,13 +265,14 @@ func (o *opener) useFooter(r *olderRun) error {
 		return fmt.Errorf("%w: footer of segment %06d and header of %06d disagree", ErrStale, r.link.id, next.Segment)
 	}
 	r.sealed = s
+	o.steps.step(next.LastSeq)
 	return nil
 }
 
 // scanUnsealed reads the frames of the segments that have no footer, and checks that they are what the next segment's
 // header says.
-func (o *opener) scanUnsealed(ctx context.Context, rung Rung, runs []olderRun) error {
-	return o.eachRun(ctx, rung, runs, func(i int) error {
+func (o *opener) scanUnsealed(ctx context.Context, runs []olderRun) error {
+	return eachRun(ctx, runs, func(i int) error {
 		if runs[i].sealed != nil {
 			return nil
 		}
@@ -311,6 +302,7 @@ func (o *opener) scanOlder(ctx context.Context, r *olderRun) error {
 		return corrupt(l.id, frames.at.offset, frames.at.seq+1, l.next.LastSeq, v.label, frames.fault(l.end()))
 	}
 	r.frames, r.tree = frames, &tree
+	o.steps.step(l.next.LastSeq)
 	return o.cfg.Hook.Hit(o.site(l.id, frames.at.seq))
 }
 

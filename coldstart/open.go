@@ -20,6 +20,7 @@ type opener struct {
 	dir    vfs.Dir
 	lock   vfs.LockFile // nil when read-only
 	report *Report
+	steps  stepper
 	since  time.Time // when the current phase began
 
 	meta    meta
@@ -68,7 +69,7 @@ func Open(ctx context.Context, cfg Config) (*State, error) {
 }
 
 func newOpener(cfg Config, dir vfs.Dir) *opener {
-	return &opener{cfg: cfg, dir: dir, since: time.Now(), report: new(Report)}
+	return &opener{cfg: cfg, dir: dir, since: time.Now(), report: new(Report), steps: stepper{tell: cfg.Progress}}
 }
 
 // phase ends the current phase of the open.
@@ -178,6 +179,7 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 		if v.tail, err = o.readTail(ctx, l); err != nil {
 			return nil, err
 		}
+		o.steps.step(v.tail.lastSeq())
 		if err := o.cfg.Hook.Hit(o.site(l.id, v.tail.at.seq)); err != nil {
 			return nil, err
 		}
@@ -187,6 +189,9 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 		return nil, err
 	}
 	o.count(v)
+	if err := ctx.Err(); err != nil {
+		return nil, err // nothing has been changed yet
+	}
 	return v, o.checkHead(ctx, v.tail)
 }
 

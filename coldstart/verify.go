@@ -18,7 +18,7 @@ import (
 type VerifyConfig struct {
 	FS       vfs.FS         // nil means the operating system's
 	Dir      string         // path of the directory
-	Progress func(Progress) // called after each segment; nil means nobody listens
+	Progress func(Progress) // called after each segment, which the verification waits for; nil means nobody listens
 }
 
 // Verify reads every byte of the log in a directory and checks all that can be checked without knowing what the events
