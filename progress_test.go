@@ -73,3 +73,33 @@ func TestOpenContextEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestStatsBounds(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	o := &batpak.Options{SegmentSize: 4 << 10}
+	o.SetFS(mem)
+	st, err := batpak.Open(vfs.MemDir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := st.Stats(); s.FirstSeq != 0 || s.LastSeq != 0 {
+		t.Errorf("Stats() of an empty store = %+v, want no sequences", s)
+	}
+	r := newRig(*o)
+	for n := uint64(1); n <= 12; n++ {
+		if _, err := st.Append(t.Context(), r.draft(streamA, 900)); err != nil {
+			t.Fatal(err)
+		}
+		if s := st.Stats(); s.FirstSeq != 1 || s.LastSeq != n {
+			t.Errorf("Stats() = %+v, want sequences 1 to %d", s, n)
+		}
+	}
+	st.WaitSealed()
+	if s := st.Stats(); s.Sealed == 0 || s.FirstSeq != 1 || s.LastSeq != 12 {
+		t.Errorf("Stats() = %+v, want sequences 1 to 12", s)
+	}
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+}

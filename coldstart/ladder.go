@@ -58,7 +58,7 @@ func (r Rung) String() string {
 
 // A Report says how an open got to its state. It is complete when Open returns.
 type Report struct {
-	Rung    Rung   // lowest one that was needed: frames when any segment but the active one was scanned
+	Rung    Rung   // that held; single segments may have been served by a lower one, see Sources
 	Skipped []Skip // rungs and evidence that did not hold, and why
 	Verdict string // label of the row of the verdict table that the end of the log fits
 	Clean   bool   // the log ended as a clean close leaves it
@@ -66,6 +66,8 @@ type Report struct {
 	Segments int // in the log
 	Footers  int // served by their footer
 	Scanned  int // older segments served by their frames
+
+	Sources []SourceRange // where the index of each segment came from; in the order of the log
 
 	Restored uint64 // events known without reading their frames
 	Replayed uint64 // events whose frames were read
@@ -77,10 +79,13 @@ type Report struct {
 	LostFrames  uint64 // valid frames behind a hole in the last group, cut with it
 	Batches     uint64 // unfinished batches rolled back
 	BatchEvents uint64 // events in them that had been written whole
+	OpenFences  uint64 // fences that were open when the log ended; this open hides their events for ever
 	Moved       uint64 // frames moved to a new file because nothing proves that they are durable
 	SkippedSeqs uint64 // sequences given up because a relaxed writer may have shown them to somebody
 
-	Reserved map[event.Kind]uint64 // events of kinds that are the store's own and unknown to this version
+	// Events of kinds that are the store's own and unknown to this version: those read by this open, and those of
+	// the log as far as an artifact has kept count of what this open did not read. Never nil.
+	Reserved, ReservedTotal map[event.Kind]uint64
 
 	Quarantined []string // files taken out of the log by this open
 	Removed     []string // left-overs of crashed replacements removed by this open
@@ -97,7 +102,10 @@ type Skip struct {
 }
 
 func (s Skip) String() string {
-	if s.Segment == 0 {
+	switch {
+	case s.Rung == 0:
+		return s.Err.Error()
+	case s.Segment == 0:
 		return fmt.Sprintf("%v: %v", s.Rung, s.Err)
 	}
 	return fmt.Sprintf("%v of segment %06d: %v", s.Rung, s.Segment, s.Err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"batpak/event"
@@ -203,14 +204,17 @@ func (o *opener) count(v *survey) {
 	for i := range v.runs {
 		run := &v.runs[i]
 		if run.sealed != nil {
+			r.from(run.link.id, SourceFooter)
 			r.Footers++
 			r.Restored += run.link.events()
 			continue
 		}
+		r.from(run.link.id, SourceFrames)
 		r.Scanned++
 		r.add(run.frames)
 	}
 	if t := v.tail; t != nil {
+		r.from(t.link.id, SourceTail)
 		r.add(t.replay)
 		r.Clean = o.clean(t)
 		if t.verdict.do == actMove {
@@ -220,6 +224,7 @@ func (o *opener) count(v *survey) {
 			r.Batches, r.BatchEvents = 1, uint64(len(t.batch.members))
 		}
 	}
+	r.ReservedTotal = maps.Clone(r.Reserved)
 }
 
 // add counts a segment that was read by its frames.
