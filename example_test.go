@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 
 	"batpak"
+	"batpak/coldstart"
 	"batpak/coordinate"
 	"batpak/event"
 )
@@ -268,4 +270,41 @@ func ExampleOptions_progress() {
 	// Output:
 	// 7 of 7 segments, up to event 40
 	// true
+}
+
+func ExampleRepair() {
+	dir, remove := tempDir()
+	defer remove()
+	ctx := context.Background()
+	st, err := batpak.Open(dir, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	st.Append(ctx, batpak.Draft{Coordinate: coordinate.MustNew("a", "s"), Kind: placed})
+	st.Close()
+
+	os.WriteFile(filepath.Join(dir, "store.meta"), []byte("overwritten by mistake"), 0o600)
+	_, err = batpak.Open(dir, nil)
+	fmt.Println(errors.Is(err, coldstart.ErrDamaged))
+
+	report, err := batpak.Repair(ctx, dir, nil) // says what it would do
+	fmt.Println(report.Complete(), err)
+	for _, a := range report.Actions {
+		fmt.Println(a.Do, a.File, a.How)
+	}
+	report, err = batpak.Repair(ctx, dir, &batpak.RepairOptions{Write: true})
+	fmt.Println(report.Complete(), err)
+	for _, a := range report.Actions {
+		fmt.Println("the old file is", a.Aside)
+	}
+	st, err = batpak.Open(dir, nil)
+	fmt.Println(err)
+	st.Close()
+	// Output:
+	// true
+	// false <nil>
+	// rebuild store.meta from the header of the only segment
+	// true <nil>
+	// the old file is store.meta.quarantine
+	// <nil>
 }

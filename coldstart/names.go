@@ -2,6 +2,7 @@ package coldstart
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"batpak/internal/planted"
@@ -29,7 +30,7 @@ const (
 	nameStranger    nameKind = iota
 	nameOurs                 // a file of the store that is not a segment
 	nameSegment              //
-	nameQuarantined          // a segment that recovery took out of the log
+	nameQuarantined          // a file that recovery took out of the log, or that a repair keeps as it was
 	nameLeftover             // a temporary file of our own atomic replacement
 )
 
@@ -96,9 +97,12 @@ func classify(name string) (id uint64, kind nameKind) {
 	if id, ok := segment.ParseName(name); ok {
 		return id, nameSegment
 	}
-	if base, found := strings.CutSuffix(name, quarantineSuffix); found {
+	if base, found := quarantineBase(name); found {
 		if id, ok := segment.ParseName(base); ok {
 			return id, nameQuarantined
+		}
+		if isOurs(base) {
+			return 0, nameQuarantined
 		}
 	}
 	if isOurs(name) {
@@ -115,8 +119,32 @@ const tempSuffix = ".tmp"
 
 // leavesTemp reports whether the store makes a file of this name by renaming.
 func leavesTemp(name string) bool {
-	_, ok := segment.ParseName(name)
-	return ok || isOurs(name) && name != lockName && name != cursorsName
+	if _, kind := classify(name); kind == nameSegment || kind == nameQuarantined {
+		return true
+	}
+	return isOurs(name) && name != lockName && name != cursorsName
+}
+
+// quarantineName returns the nth name, from 1, that a file is kept under when it is taken out of use.
+func quarantineName(name string, n int) string {
+	if n == 1 {
+		return name + quarantineSuffix
+	}
+	return name + quarantineSuffix + strconv.Itoa(n)
+}
+
+// quarantineBase returns the name that a file had before it was quarantined.
+func quarantineBase(name string) (base string, ok bool) {
+	at := strings.LastIndex(name, quarantineSuffix)
+	if at < 0 {
+		return "", false
+	}
+	base, number := name[:at], name[at+len(quarantineSuffix):]
+	if number == "" {
+		return base, true
+	}
+	n, err := strconv.Atoi(number)
+	return base, err == nil && n > 1 && quarantineName(base, n) == name
 }
 
 func isOurs(name string) bool {

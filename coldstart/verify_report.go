@@ -25,7 +25,11 @@ type Finding struct {
 
 func (f Finding) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s offset %d: %s", f.File, f.Offset, f.Reason)
+	b.WriteString(f.File)
+	if f.Offset > 0 {
+		fmt.Fprintf(&b, " offset %d", f.Offset)
+	}
+	fmt.Fprintf(&b, ": %s", f.Reason)
 	switch {
 	case f.FirstSeq > 0 && f.LastSeq > f.FirstSeq:
 		fmt.Fprintf(&b, " (sequences %d–%d)", f.FirstSeq, f.LastSeq)
@@ -38,6 +42,14 @@ func (f Finding) String() string {
 		fmt.Fprintf(&b, ": %v", f.Err)
 	}
 	return b.String()
+}
+
+// why returns the reason and the error below it.
+func (f *Finding) why() string {
+	if f.Err == nil {
+		return f.Reason
+	}
+	return fmt.Sprintf("%s: %v", f.Reason, f.Err)
 }
 
 // MarshalJSON returns {"file", "segment", "offset", "first_seq", "last_seq", "reason", "error"}, without what is zero.
