@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 
 	"batpak"
+	"batpak/coldstart"
 	"batpak/coordinate"
 	"batpak/event"
 )
@@ -242,4 +244,67 @@ func ExampleVerify() {
 	fmt.Println(report.Clean(), report.Events, err)
 	// Output:
 	// true 1 <nil>
+}
+
+func ExampleOptions_progress() {
+	dir, remove := tempDir()
+	defer remove()
+	st, err := batpak.Open(dir, &batpak.Options{SegmentSize: 4 << 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 40 {
+		st.Append(context.Background(), batpak.Draft{Coordinate: coordinate.MustNew("a", "s"), Kind: placed, Payload: make([]byte, 500)})
+	}
+	st.Close()
+
+	ctx, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	_, err = batpak.OpenContext(ctx, dir, &batpak.Options{Progress: func(p batpak.Progress) {
+		if p.Done == p.Total { // every call could draw a bar
+			fmt.Println(p.Done, "of", p.Total, "segments, up to event", p.Seq)
+			giveUp() // say, because the user has pressed a key
+		}
+	}})
+	fmt.Println(errors.Is(err, context.Canceled))
+	// Output:
+	// 7 of 7 segments, up to event 40
+	// true
+}
+
+func ExampleRepair() {
+	dir, remove := tempDir()
+	defer remove()
+	ctx := context.Background()
+	st, err := batpak.Open(dir, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	st.Append(ctx, batpak.Draft{Coordinate: coordinate.MustNew("a", "s"), Kind: placed})
+	st.Close()
+
+	os.WriteFile(filepath.Join(dir, "store.meta"), []byte("overwritten by mistake"), 0o600)
+	_, err = batpak.Open(dir, nil)
+	fmt.Println(errors.Is(err, coldstart.ErrDamaged))
+
+	report, err := batpak.Repair(ctx, dir, nil) // says what it would do
+	fmt.Println(report.Complete(), err)
+	for _, a := range report.Actions {
+		fmt.Println(a.Do, a.File, a.How)
+	}
+	report, err = batpak.Repair(ctx, dir, &batpak.RepairOptions{Write: true})
+	fmt.Println(report.Complete(), err)
+	for _, a := range report.Actions {
+		fmt.Println("the old file is", a.Aside)
+	}
+	st, err = batpak.Open(dir, nil)
+	fmt.Println(err)
+	st.Close()
+	// Output:
+	// true
+	// false <nil>
+	// rebuild store.meta from the header of the only segment
+	// true <nil>
+	// the old file is store.meta.quarantine
+	// <nil>
 }

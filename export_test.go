@@ -9,6 +9,9 @@ import (
 // SetFS makes the stores that o opens live in fs.
 func (o *Options) SetFS(fs vfs.FS) { o.fs = fs }
 
+// SetFS makes the repairs of o work in fs.
+func (o *RepairOptions) SetFS(fs vfs.FS) { o.fs = fs }
+
 // WaitSealed returns when the background has nothing left to seal.
 func (s *Store) WaitSealed() {
 	b := &s.background

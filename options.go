@@ -98,12 +98,26 @@ type Options struct {
 	// the background, so that an open after a crash replays no more than that. Zero means 1 MiB; at least 1.
 	IndexEvery int64
 
+	// ContinueWithoutIdemp opens a store whose index.idemp is damaged without it. A retry of an append whose event has
+	// been evicted is then written a second time. By default such a store is refused.
+	ContinueWithoutIdemp bool
+
 	// DirPerm and FilePerm are the permissions of what Open makes. Zero means 0700 and 0600.
 	DirPerm, FilePerm fs.FileMode
 
 	// ExpectHead is a head that the caller kept elsewhere. Open refuses a store that does not hold this event: it
 	// was rolled back. nil means no check.
 	ExpectHead *ExpectedHead
+
+	// Progress is told how far Open has come: once for each segment, when its footer was checked or its frames were
+	// read, and so once when there is one segment. The last call has Done equal to Total. Where a rung is stepped
+	// down from, and where a read-only open looks again because a writer is at work, Done starts from 0. [Verify]
+	// tells it after each segment, too, with RungFrames. nil means nobody listens.
+	//
+	// Calls come one at a time, not all from one goroutine, and all before Open returns. Open waits for each: the
+	// callback should be quick, and must not open the directory itself. To give up, end the context of
+	// [OpenContext] in it.
+	Progress func(Progress)
 
 	hook fault.Hook // empty but under the build tag faultinject
 	fs   vfs.FS     // nil means the operating system's

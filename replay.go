@@ -79,8 +79,15 @@ func (s *Store) known(it *item) (r Receipt, staged, ok bool, err error) {
 	}
 	defer v.Release()
 	raw, found, err := v.FindKey(it.key.Hash)
-	if err != nil || !found {
+	if err != nil {
 		return r, false, false, err
+	}
+	if !found {
+		r, ok, err = s.evicted(it)
+		return r, false, ok, err
+	}
+	if s.hidden.contains(raw.Seq) {
+		return r, false, false, nil // its fence was cancelled: as if it had never been
 	}
 	if raw.Key.Fingerprint != it.key.Fingerprint {
 		return r, false, false, &IdempotencyConflictError{
@@ -90,6 +97,24 @@ func (s *Store) known(it *item) (r Receipt, staged, ok bool, err error) {
 	r, err = s.receiptOf(v, &raw)
 	r.Replayed = true
 	return r, false, err == nil, err
+}
+
+// evicted looks for the key of it among those whose events are gone from the log.
+func (s *Store) evicted(it *item) (r Receipt, ok bool, err error) {
+	if s.state.Idemp == nil {
+		return r, false, nil
+	}
+	e, ok, err := s.state.Idemp.Find(it.key.Hash)
+	if err != nil || !ok {
+		return r, false, err
+	}
+	if e.Key.Fingerprint != it.key.Fingerprint {
+		return r, false, &IdempotencyConflictError{Seq: e.Seq, ID: e.ID, Want: it.key.Fingerprint, Have: e.Key.Fingerprint}
+	}
+	return Receipt{
+		Store: s.state.StoreID, ID: e.ID, Seq: e.Seq, Coordinate: it.at, Kind: e.Kind, Clock: e.Clock, Lane: e.Lane,
+		HLC: e.HLC, Hash: e.Hash, Content: e.Content, Parent: e.Parent, Replayed: true,
+	}, true, nil
 }
 
 // receiptOf returns the receipt of a committed event, as its append returned it.

@@ -296,8 +296,8 @@ func batchesAppearWhole() error {
 		batch[i] = r.draft(streamA, 0)
 	}
 	var err error
-	for range 100 {
-		if _, err = r.st.AppendBatch(context.Background(), batch); err != nil {
+	for range 400 { // the reader has to look at the right moment
+		if _, err = r.st.AppendBatch(context.Background(), batch); err != nil || len(seen) > 0 {
 			break
 		}
 	}

@@ -8,6 +8,8 @@ import (
 // Stats is a snapshot of a store's size and progress.
 type Stats struct {
 	Events   uint64 // committed so far, hidden ones included
+	FirstSeq uint64 // sequence of the first event; 0 for none
+	LastSeq  uint64 // sequence of the last event, hidden ones included; 0 for none
 	Visible  uint64 // last sequence that a read may see; 0 for none
 	Durable  uint64 // last sequence known to be on stable storage; in a read-only store, of Open
 	Segments int    // segment files
@@ -28,6 +30,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{Events: s.state.Folder.Len(), Healed: s.state.Healed()}
 	if v := s.set.Acquire(); v != nil {
 		st.Visible, st.Sealed = v.Visible(), v.Sealed()
+		st.FirstSeq, st.LastSeq = v.Bounds()
 		v.Release()
 	}
 	st.Durable = s.durable.Load() // not before: what SyncAlways shows is durable

@@ -57,9 +57,6 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	if err := state.LoadHidden(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, err), state.Close())
-	}
 	s := &Store{opts: opts, state: state, set: state.Set}
 	s.hidden.use(state.Hidden)
 	s.queue.idle.L = &s.queue.mu
@@ -76,8 +73,9 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 func (o *Options) coldstart(dir string) coldstart.Config {
 	c := coldstart.Config{
 		FS: o.fs, Dir: dir, DirPerm: o.DirPerm, FilePerm: o.FilePerm, ReadOnly: o.ReadOnly,
-		NoSnapshot: o.NoSnapshot, NoCheckpoint: o.NoCheckpoint, SegmentSize: o.SegmentSize, FillAhead: o.FillAhead, IndexEvery: o.IndexEvery, Relaxed: o.Sync != SyncAlways,
+		ContinueWithoutIdemp: o.ContinueWithoutIdemp, NoSnapshot: o.NoSnapshot, NoCheckpoint: o.NoCheckpoint, SegmentSize: o.SegmentSize, FillAhead: o.FillAhead, IndexEvery: o.IndexEvery, Relaxed: o.Sync != SyncAlways,
 		Now: o.Clock, Random: func(b []byte) { crand.Read(b) }, Hook: o.hook, Logger: o.Logger,
+		Progress: toldTo(o.Progress),
 	}
 	if o.ExpectHead != nil {
 		c.ExpectHead = &coldstart.Head{Seq: o.ExpectHead.Seq, Hash: o.ExpectHead.Hash}

@@ -18,7 +18,7 @@ func Verify(ctx context.Context, dir string, o *Options) (coldstart.VerifyReport
 	if err != nil {
 		return coldstart.VerifyReport{}, err
 	}
-	report, err := coldstart.Verify(ctx, coldstart.VerifyConfig{FS: opts.fs, Dir: dir})
+	report, err := coldstart.Verify(ctx, coldstart.VerifyConfig{FS: opts.fs, Dir: dir, Progress: toldTo(opts.Progress)})
 	if err != nil {
 		return report, fmt.Errorf("verify store %s: %w", dir, err)
 	}

@@ -46,15 +46,7 @@ type Config struct {
 	ContinueWithoutIdemp bool
 
 	Logger   *slog.Logger   // takes what no caller can be given; nil discards
-	Progress func(Progress) // called after each step of a long open, one call at a time; nil means nobody listens
-}
-
-// Progress is how far an open has come.
-type Progress struct {
-	Rung  Rung   // that is being tried
-	Done  int    // segments
-	Total int    // segments
-	Seq   uint64 // last sequence of the segment that was done last
+	Progress func(Progress) // called after each segment, one call at a time, which the open waits for; nil means nobody listens
 }
 
 // withDefaults returns a copy of c with every zero field set.

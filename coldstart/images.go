@@ -65,12 +65,10 @@ func (l *olderList) seal(e entry, reserved map[event.Kind]uint64) {
 	}
 	for len(l.rest) > 1 && l.rest[0].sealed {
 		l.entries = append(l.entries, l.rest[0].entry)
-		for k, n := range l.rest[0].reserved {
-			if l.reserved == nil {
-				l.reserved = make(map[event.Kind]uint64)
-			}
-			l.reserved[k] += n
+		if l.reserved == nil {
+			l.reserved = make(map[event.Kind]uint64)
 		}
+		addKinds(l.reserved, l.rest[0].reserved)
 		l.rest = l.rest[1:]
 		l.changes++
 	}
@@ -150,4 +148,11 @@ func reservedIn(foot *segment.Footer) (map[event.Kind]uint64, error) {
 		counts[k] += uint64(rows.Len())
 	}
 	return counts, nil
+}
+
+// addKinds adds the counts of more to sum.
+func addKinds(sum, more map[event.Kind]uint64) {
+	for k, n := range more {
+		sum[k] += n
+	}
 }

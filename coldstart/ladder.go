@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -60,7 +59,7 @@ func (r Rung) String() string {
 
 // A Report says how an open got to its state. It is complete when Open returns.
 type Report struct {
-	Rung    Rung   // that held
+	Rung    Rung   // that held; single segments may have been served by a lower one, see Sources
 	Skipped []Skip // rungs and evidence that did not hold, and why
 	Verdict string // label of the row of the verdict table that the end of the log fits
 	Clean   bool   // the log ended as a clean close leaves it
@@ -69,6 +68,8 @@ type Report struct {
 	Footers  int // served by their footer
 	Scanned  int // older segments served by their frames
 	Blocks   int // index blocks that stand for frames of the scanned segments and the newest
+
+	Sources []SourceRange // where the index of each segment came from; in the order of the log
 
 	Restored uint64 // events known without reading their frames
 	Replayed uint64 // events whose frames were read
@@ -80,10 +81,13 @@ type Report struct {
 	LostFrames  uint64 // valid frames behind a hole in the last group, cut with it
 	Batches     uint64 // unfinished batches rolled back
 	BatchEvents uint64 // events in them that had been written whole
+	OpenFences  uint64 // fences that were open when the log ended; this open hides their events for ever
 	Moved       uint64 // frames moved to a new file because nothing proves that they are durable
 	SkippedSeqs uint64 // sequences given up because a relaxed writer may have shown them to somebody
 
-	Reserved map[event.Kind]uint64 // events of kinds that are the store's own and unknown to this version
+	// Events of kinds that are the store's own and unknown to this version: those read by this open, and those of
+	// the log as far as an artifact has kept count of what this open did not read. Never nil.
+	Reserved, ReservedTotal map[event.Kind]uint64
 
 	Quarantined []string // files taken out of the log by this open
 	Removed     []string // left-overs of crashed replacements removed by this open
@@ -100,10 +104,10 @@ type Skip struct {
 }
 
 func (s Skip) String() string {
-	if s.Rung == 0 {
+	switch {
+	case s.Rung == 0:
 		return s.Err.Error()
-	}
-	if s.Segment == 0 {
+	case s.Segment == 0:
 		return fmt.Sprintf("%v: %v", s.Rung, s.Err)
 	}
 	return fmt.Sprintf("%v of segment %06d: %v", s.Rung, s.Segment, s.Err)
@@ -163,6 +167,7 @@ func (o *opener) restore(ctx context.Context) ([]olderRun, error) {
 		{RungFooters, o.fromFooters},
 		{RungFrames, o.fromFrames},
 	} {
+		o.steps.begin(rung.name, len(o.listing.segments))
 		runs, err := rung.restore(ctx)
 		switch {
 		case err == nil:
@@ -184,7 +189,7 @@ func (o *opener) fromFooters(ctx context.Context) ([]olderRun, error) {
 	}
 	runs := o.olderRuns()
 	reasons := make([]error, len(runs))
-	err := o.eachRun(ctx, RungFooters, runs, func(i int) error {
+	err := eachRun(ctx, runs, func(i int) error {
 		reasons[i] = o.useFooter(&runs[i])
 		if reasons[i] != nil && !stepsDown(reasons[i]) {
 			return reasons[i]
@@ -196,7 +201,7 @@ func (o *opener) fromFooters(ctx context.Context) ([]olderRun, error) {
 	}
 	if err == nil {
 		o.noteSkips(runs, reasons)
-		err = o.scanUnsealed(ctx, RungFooters, runs)
+		err = o.scanUnsealed(ctx, runs)
 	}
 	if err != nil {
 		closeRuns(runs)
@@ -211,7 +216,7 @@ func (o *opener) fromFrames(ctx context.Context) ([]olderRun, error) {
 		return nil, err
 	}
 	runs := o.olderRuns()
-	if err := o.scanUnsealed(ctx, RungFrames, runs); err != nil {
+	if err := o.scanUnsealed(ctx, runs); err != nil {
 		closeRuns(runs)
 		return nil, err
 	}
@@ -235,10 +240,8 @@ func (o *opener) olderRuns() []olderRun {
 	return runs
 }
 
-// eachRun calls work for every segment, several at once, and reports progress.
-func (o *opener) eachRun(ctx context.Context, rung Rung, runs []olderRun, work func(i int) error) error {
-	var mu sync.Mutex
-	done := 0
+// eachRun calls work for every segment, several at once.
+func eachRun(ctx context.Context, runs []olderRun, work func(i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range runs {
@@ -246,15 +249,7 @@ func (o *opener) eachRun(ctx context.Context, rung Rung, runs []olderRun, work f
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := work(i); err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if done++; o.cfg.Progress != nil {
-				o.cfg.Progress(Progress{Rung: rung, Done: done, Total: len(runs), Seq: runs[i].link.next.LastSeq})
-			}
-			return nil
+			return work(i)
 		})
 	}
 	return group.Wait()
@@ -311,13 +306,14 @@ func (o *opener) useFooter(r *olderRun) error {
 		return err
 	}
 	r.sealed = s
+	o.steps.step(next.LastSeq)
 	return nil
 }
 
 // scanUnsealed reads the frames of the segments that have no footer, and checks that they are what the next segment's
 // header says.
-func (o *opener) scanUnsealed(ctx context.Context, rung Rung, runs []olderRun) error {
-	return o.eachRun(ctx, rung, runs, func(i int) error {
+func (o *opener) scanUnsealed(ctx context.Context, runs []olderRun) error {
+	return eachRun(ctx, runs, func(i int) error {
 		if runs[i].sealed != nil {
 			return nil
 		}
@@ -347,6 +343,7 @@ func (o *opener) scanOlder(ctx context.Context, r *olderRun) error {
 		return corrupt(l.id, frames.at.offset, frames.at.seq+1, l.next.LastSeq, v.label, frames.fault(l.end()))
 	}
 	r.frames, r.tree = frames, whole
+	o.steps.step(l.next.LastSeq)
 	return o.cfg.Hook.Hit(o.site(l.id, frames.at.seq))
 }
 

@@ -2,6 +2,7 @@ package coldstart
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"batpak/index"
@@ -33,7 +34,7 @@ const (
 	nameStranger    nameKind = iota
 	nameOurs                 // a file of the store that is not a segment
 	nameSegment              //
-	nameQuarantined          // a segment that recovery took out of the log
+	nameQuarantined          // a file that recovery took out of the log, or that a repair keeps as it was
 	nameBlocks               // index blocks of a segment
 	nameCatalog              // a catalog over sealed segments: a cache
 	nameLeftover             // a temporary file of our own atomic replacement
@@ -113,9 +114,12 @@ func classify(name string) (id uint64, kind nameKind) {
 	if id, ok := segment.ParseName(name); ok {
 		return id, nameSegment
 	}
-	if base, found := strings.CutSuffix(name, quarantineSuffix); found {
+	if base, found := quarantineBase(name); found {
 		if id, ok := segment.ParseName(base); ok {
 			return id, nameQuarantined
+		}
+		if isOurs(base) {
+			return 0, nameQuarantined
 		}
 	}
 	if id, ok := parseBlockName(name); ok {
@@ -147,10 +151,32 @@ func parseBlockName(name string) (id uint64, ok bool) {
 
 // leavesTemp reports whether the store makes a file of this name by renaming.
 func leavesTemp(name string) bool {
-	_, isSegment := segment.ParseName(name)
-	_, isBlocks := parseBlockName(name)
-	_, _, isCatalog := index.ParseCatalogName(name)
-	return isSegment || isBlocks || isCatalog || isOurs(name) && name != lockName && name != cursorsName
+	if _, kind := classify(name); kind == nameSegment || kind == nameQuarantined || kind == nameBlocks || kind == nameCatalog {
+		return true
+	}
+	return isOurs(name) && name != lockName && name != cursorsName
+}
+
+// quarantineName returns the nth name, from 1, that a file is kept under when it is taken out of use.
+func quarantineName(name string, n int) string {
+	if n == 1 {
+		return name + quarantineSuffix
+	}
+	return name + quarantineSuffix + strconv.Itoa(n)
+}
+
+// quarantineBase returns the name that a file had before it was quarantined.
+func quarantineBase(name string) (base string, ok bool) {
+	at := strings.LastIndex(name, quarantineSuffix)
+	if at < 0 {
+		return "", false
+	}
+	base, number := name[:at], name[at+len(quarantineSuffix):]
+	if number == "" {
+		return base, true
+	}
+	n, err := strconv.Atoi(number)
+	return base, err == nil && n > 1 && quarantineName(base, n) == name
 }
 
 func isOurs(name string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"batpak/event"
@@ -20,6 +21,7 @@ type opener struct {
 	dir    vfs.Dir
 	lock   vfs.LockFile // nil when read-only
 	report *Report
+	steps  stepper
 	since  time.Time // when the current phase began
 
 	meta    meta
@@ -69,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*State, error) {
 }
 
 func newOpener(cfg Config, dir vfs.Dir) *opener {
-	return &opener{cfg: cfg, dir: dir, since: time.Now(), report: new(Report)}
+	return &opener{cfg: cfg, dir: dir, since: time.Now(), report: new(Report), steps: stepper{tell: cfg.Progress}}
 }
 
 // phase ends the current phase of the open.
@@ -178,6 +180,10 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 	if err := o.readEvidence(); err != nil {
 		return nil, err
 	}
+	known, err := o.readHidden()
+	if err != nil {
+		return nil, err
+	}
 	if o.listing, err = list(o.dir); err != nil {
 		return nil, err
 	}
@@ -199,6 +205,7 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 		if v.tail, err = o.readTail(ctx, l); err != nil {
 			return nil, err
 		}
+		o.steps.step(v.tail.lastSeq())
 		if err := o.cfg.Hook.Hit(o.site(l.id, v.tail.at.seq)); err != nil {
 			return nil, err
 		}
@@ -208,6 +215,15 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 		return nil, err
 	}
 	o.count(v)
+	if v.hidden, err = o.hiddenIn(ctx, known, v.tail); err != nil {
+		return nil, err
+	}
+	if v.keys, err = o.readIdemp(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err // nothing has been changed yet
+	}
 	return v, o.checkHead(ctx, v.tail)
 }
 
@@ -219,14 +235,22 @@ func (o *opener) count(v *survey) {
 	for i := range v.runs {
 		run := &v.runs[i]
 		if run.sealed != nil {
-			r.Footers++
+			source := SourceFooter
+			if run.link.listed {
+				source = Source(r.Rung) // of the two that rest on an image
+			} else {
+				r.Footers++
+			}
+			r.from(run.link.id, source)
 			r.Restored += run.link.events()
 			continue
 		}
+		r.from(run.link.id, SourceFrames)
 		r.Scanned++
 		o.add(run.frames)
 	}
 	if t := v.tail; t != nil {
+		r.from(t.link.id, SourceTail)
 		o.add(t.replay)
 		r.Clean = o.clean(t)
 		if t.verdict.do == actMove {
@@ -235,6 +259,13 @@ func (o *opener) count(v *survey) {
 		if t.half() {
 			r.Batches, r.BatchEvents = 1, uint64(len(t.batch.members))
 		}
+	}
+	r.ReservedTotal = maps.Clone(r.Reserved)
+	for i := range v.runs {
+		addKinds(r.ReservedTotal, v.runs[i].reserved)
+	}
+	if o.image != nil {
+		addKinds(r.ReservedTotal, o.image.reserved)
 	}
 }
 
@@ -290,6 +321,8 @@ func (o *opener) newState(v *survey) (*State, error) {
 			return nil, fmt.Errorf("close segment %06d: %w", r.link.id, err)
 		}
 	}
+	s.Hidden, s.Idemp = v.hidden, v.keys
+	v.keys = nil
 	s.Set = index.NewSet(sealed, nil)
 	s.Folder = merkle.NewFolder(merkle.Range{})
 	for _, r := range memory {
@@ -357,7 +390,7 @@ func (o *opener) announce(s *State, t *tail) error {
 // abandon releases everything but the directory and the lock.
 func (s *State) abandon() error {
 	s.Sweep()
-	err := s.Set.Close()
+	err := errors.Join(s.Set.Close(), s.closeIdemp())
 	if s.Writer != nil {
 		err = errors.Join(err, s.Writer.Close())
 	}

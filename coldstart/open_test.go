@@ -254,24 +254,3 @@ func TestContextEndsOpen(t *testing.T) {
 		t.Errorf("afterwards: %d events, %v", len(got), err)
 	}
 }
-
-func TestProgress(t *testing.T) {
-	fsys := vfs.NewMem()
-	s, _ := threeSegments(t, fsys)
-	s.crash()
-	var done []int
-	cfg := testConfig(fsys)
-	cfg.Progress = func(p Progress) {
-		if p.Rung == RungFooters && p.Total == 2 {
-			done = append(done, p.Done)
-		}
-	}
-	st, err := Open(context.Background(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Close()
-	if len(done) < 2 || done[0] != 1 || done[1] != 2 {
-		t.Errorf("progress %v", done)
-	}
-}

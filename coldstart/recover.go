@@ -8,6 +8,8 @@ import (
 
 	"batpak/event"
 	"batpak/fault"
+	"batpak/hidden"
+	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
@@ -30,10 +32,15 @@ type survey struct {
 	runs   []olderRun
 	tail   *tail // nil when there is no segment
 	broken []*link
+	hidden hidden.Set
+	keys   *idemp.Table // of evicted events; nil when there is none
 }
 
 func (v *survey) close() {
 	closeRuns(v.runs)
+	if v.keys != nil {
+		v.keys.Close()
+	}
 	if v.tail != nil {
 		v.tail.close()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"batpak/event"
 	"batpak/fault"
@@ -65,12 +66,17 @@ func (s *State) Seal(ctx context.Context, u Unsealed) error {
 
 // buildFooter encodes the footer of u from its frames.
 func buildFooter(ctx context.Context, dir vfs.Dir, u *Unsealed) ([]byte, error) {
-	h := &u.Header
-	f, err := dir.OpenRead(segment.Name(h.Segment))
+	f, err := dir.OpenRead(segment.Name(u.Header.Segment))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	return encodeFooter(ctx, f, u)
+}
+
+// encodeFooter encodes the footer of u from its frames in f.
+func encodeFooter(ctx context.Context, f io.ReaderAt, u *Unsealed) ([]byte, error) {
+	h := &u.Header
 	tree, _ := merkle.NewRange(h.TreeSize, h.Range)
 	folder := merkle.NewFolder(tree)
 	b := segment.NewFooterBuilder(h)

@@ -16,7 +16,7 @@ func (o *opener) fromSnapshot(ctx context.Context) ([]olderRun, error) {
 	if o.cfg.NoSnapshot {
 		return nil, errOff
 	}
-	return o.fromImage(ctx, RungSnapshot, snapshotName, func() (*image, error) {
+	return o.fromImage(ctx, snapshotName, func() (*image, error) {
 		m, err := o.dir.Map(snapshotName)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, ErrAbsent
@@ -42,7 +42,7 @@ func (o *opener) fromCheckpoint(ctx context.Context) ([]olderRun, error) {
 	if o.cfg.NoCheckpoint {
 		return nil, errOff
 	}
-	return o.fromImage(ctx, RungCheckpoint, checkpointName, func() (*image, error) {
+	return o.fromImage(ctx, checkpointName, func() (*image, error) {
 		most := o.mostImage()
 		b, err := readArtifact(o.dir, checkpointName, int64(most)+checkpointSlack)
 		if err != nil {
@@ -62,7 +62,7 @@ var errOff = fmt.Errorf("%w: switched off", ErrAbsent)
 const maxReserved = 2 << 12
 
 // fromImage is a rung that rests on an image, which read reads.
-func (o *opener) fromImage(ctx context.Context, rung Rung, name string, read func() (*image, error)) ([]olderRun, error) {
+func (o *opener) fromImage(ctx context.Context, name string, read func() (*image, error)) ([]olderRun, error) {
 	img, err := read()
 	switch {
 	case errors.Is(err, ErrFuture):
@@ -81,8 +81,9 @@ func (o *opener) fromImage(ctx context.Context, rung Rung, name string, read fun
 	for i := range img.entries[:min(len(img.entries), len(runs))] {
 		runs[i].sealed = index.NewSealed(o.dir, img.entries[i].sum)
 	}
+	o.steps.leap(len(img.entries), img.watermark.seq)
 	rest := runs[len(img.entries):]
-	if err := o.restoreRest(ctx, rung, rest); err != nil {
+	if err := o.restoreRest(ctx, rest); err != nil {
 		closeRuns(runs)
 		o.chain = nil
 		return nil, err
@@ -128,12 +129,12 @@ func (o *opener) chainBehind(ctx context.Context, img *image) error {
 }
 
 // restoreRest makes the segments behind an image readable: by footers, and by frames where they do not hold.
-func (o *opener) restoreRest(ctx context.Context, rung Rung, rest []olderRun) error {
+func (o *opener) restoreRest(ctx context.Context, rest []olderRun) error {
 	if len(rest) == 0 {
 		return nil
 	}
 	reasons := make([]error, len(rest))
-	err := o.eachRun(ctx, rung, rest, func(i int) error {
+	err := eachRun(ctx, rest, func(i int) error {
 		reasons[i] = o.useFooter(&rest[i])
 		if stepsDown(reasons[i]) {
 			return nil
@@ -144,7 +145,7 @@ func (o *opener) restoreRest(ctx context.Context, rung Rung, rest []olderRun) er
 		return err
 	}
 	o.noteSkips(rest, reasons)
-	return o.scanUnsealed(ctx, rung, rest)
+	return o.scanUnsealed(ctx, rest)
 }
 
 // mostImage bounds what is read of an image: one that lists so many more segments than are there is of no use.

@@ -9,6 +9,7 @@ import (
 	"batpak/event"
 	"batpak/fault"
 	"batpak/hidden"
+	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/merkle"
 	"batpak/internal/vfs"
@@ -27,6 +28,9 @@ type State struct {
 
 	// Hidden are events that no read shows.
 	Hidden hidden.Set
+
+	// Idemp holds the idempotency keys whose events are gone from the log; nil when there are none. Close closes it.
+	Idemp *idemp.Table
 
 	// The end of the log. LastSeq is the last event's sequence, 0 for none; NextSeq is the one to give out next,
 	// and may be further on.
@@ -114,11 +118,18 @@ func (s *State) Sweep() {
 	s.discarded = nil
 }
 
+func (s *State) closeIdemp() error {
+	if s.Idemp == nil {
+		return nil
+	}
+	return s.Idemp.Close()
+}
+
 // Close releases everything, syncs nothing, and writes nothing. Views that readers hold stay usable.
 func (s *State) Close() error {
 	s.next.close()
 	s.Sweep()
-	errs := []error{s.indexer.close()}
+	errs := []error{s.indexer.close(), s.closeIdemp()}
 	if s.Set != nil {
 		errs = append(errs, s.Set.Close())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/bits"
 	"slices"
 	"time"
@@ -18,7 +19,7 @@ import (
 type VerifyConfig struct {
 	FS       vfs.FS         // nil means the operating system's
 	Dir      string         // path of the directory
-	Progress func(Progress) // called after each segment; nil means nobody listens
+	Progress func(Progress) // called after each segment, which the verification waits for; nil means nobody listens
 }
 
 // Verify reads every byte of the log in a directory and checks all that can be checked without knowing what the events
@@ -52,11 +53,17 @@ func Verify(ctx context.Context, cfg VerifyConfig) (VerifyReport, error) {
 		return VerifyReport{}, err
 	}
 	defer dir.Close()
-	v := &verifier{opener: newOpener(Config{ReadOnly: true, Dir: cfg.Dir}, dir), progress: cfg.Progress}
-	err = v.run(ctx)
+	v := newVerifier(dir, cfg.Progress)
+	if err = v.run(ctx); err == nil {
+		err = v.sideFiles()
+	}
 	v.result.Heads = len(v.heads)
 	v.result.Elapsed = time.Since(began)
 	return v.result, err
+}
+
+func newVerifier(dir vfs.Dir, progress func(Progress)) *verifier {
+	return &verifier{opener: newOpener(Config{ReadOnly: true, Dir: dir.Path()}, dir), progress: progress}
 }
 
 // A verifier is one Verify. It uses an opener's evidence, chain and verdicts, and none of its effects.
@@ -64,6 +71,9 @@ type verifier struct {
 	*opener
 	progress func(Progress)
 	result   VerifyReport
+	mendable []mendable // in the order of the findings and notes that they stand for
+	end      *logEnd    // nil when the end of the log is damaged, or there is none
+	future   bool       // a newer version has been at work
 
 	// The log up to where the verifier stands.
 	heads map[string]*streamEnd // by lane and entity
@@ -83,9 +93,6 @@ type streamEnd struct {
 
 func (v *verifier) run(ctx context.Context) error {
 	if err := v.look(); err != nil {
-		return err
-	}
-	if err := v.sideFiles(); err != nil {
 		return err
 	}
 	if err := v.readLinks(); err != nil {
@@ -114,8 +121,37 @@ func (v *verifier) add(f Finding) { v.result.Findings = append(v.result.Findings
 // note keeps what is not damage.
 func (v *verifier) note(f Finding) { v.result.Notes = append(v.result.Notes, f) }
 
+// A mendable is a finding, or a note, about something that can be made anew from what holds.
+type mendable struct {
+	file   string
+	link   *link // of the segment whose footer does not hold, though its frames do; nil when it is another file
+	noted  bool  // it is among the notes
+	at     int   // where it stands among the findings, or the notes
+	reason string
+}
+
+// addMendable keeps a finding that can be mended.
+func (v *verifier) addMendable(f Finding, l *link) {
+	v.mendable = append(v.mendable, mendable{f.File, l, false, len(v.result.Findings), f.why()})
+	v.add(f)
+}
+
+// noteMendable keeps a note about what can be mended.
+func (v *verifier) noteMendable(f Finding, l *link) {
+	v.mendable = append(v.mendable, mendable{f.File, l, true, len(v.result.Notes), f.why()})
+	v.note(f)
+}
+
+// A logEnd is where the log ends, in its newest segment.
+type logEnd struct {
+	link    *link
+	durable int64 // highest offset that is proven to have been durable
+	unused  bool  // not even the segment's header is
+}
+
 // found keeps err if it is a finding, and returns it otherwise.
 func (v *verifier) found(err error) error {
+	v.future = v.future || errors.Is(err, ErrFuture)
 	if f, ok := findingOf(err); ok {
 		v.add(f)
 		return nil
@@ -148,23 +184,45 @@ func (v *verifier) withoutMeta(cause error) error {
 	if err != nil {
 		return err
 	}
-	ours := false
-	for _, e := range entries {
-		id, kind := classify(e.Name)
-		ours = ours || kind == nameSegment || kind == nameQuarantined || e.Name == anchorName || e.Name == metaName
-		if kind != nameSegment || v.meta.Store != [16]byte{} || !e.Mode.IsRegular() {
-			continue
-		}
-		if b, err := readStart(v.dir, e.Name); err == nil {
-			if h, err := segment.DecodeHeader(b, id); err == nil {
-				v.meta.Store = h.Store
+	if !holdsStore(entries) {
+		return fmt.Errorf("%w: %s", ErrNoStore, v.cfg.Dir)
+	}
+	for h := range headers(v.dir, entries) {
+		v.meta.Store = h.Store
+		break
+	}
+	if f, ok := findingOf(cause); ok && !errors.Is(cause, ErrFuture) {
+		v.addMendable(f, nil)
+		return nil
+	}
+	return v.found(cause)
+}
+
+// holdsStore reports whether a store is, or has been, in a directory.
+func holdsStore(entries []vfs.Entry) bool {
+	return slices.ContainsFunc(entries, func(e vfs.Entry) bool {
+		_, kind := classify(e.Name)
+		return kind == nameSegment || kind == nameQuarantined || e.Name == anchorName || e.Name == metaName
+	})
+}
+
+// headers returns the headers of all segments whose headers hold.
+func headers(dir vfs.Dir, entries []vfs.Entry) iter.Seq[*segment.Header] {
+	return func(yield func(*segment.Header) bool) {
+		for _, e := range entries {
+			id, kind := classify(e.Name)
+			if kind != nameSegment || !e.Mode.IsRegular() {
+				continue
+			}
+			b, err := readStart(dir, e.Name)
+			if err != nil {
+				continue
+			}
+			if h, err := segment.DecodeHeader(b, id); err == nil && !yield(&h) {
+				return
 			}
 		}
 	}
-	if !ours {
-		return fmt.Errorf("%w: %s", ErrNoStore, v.cfg.Dir)
-	}
-	return v.found(cause)
 }
 
 // readStart returns the first bytes of a file: as many as the longest header has.
@@ -197,10 +255,10 @@ func (v *verifier) readAnchorAgain() error {
 		switch {
 		case v.anchor == nil:
 			f.Reason = "anchor does not hold"
-			v.add(f)
+			v.addMendable(f, nil)
 		case errors.Is(f.Err, ErrForeign):
 			f.Reason = "anchor of another store"
-			v.add(f)
+			v.addMendable(f, nil)
 		default:
 			f.Reason = "one slot of the anchor does not hold"
 			v.note(f)
@@ -226,7 +284,7 @@ func (v *verifier) listAll() error {
 		reason string
 	}{
 		{v.listing.leftovers, "left-over of a replacement"},
-		{v.listing.quarantined, "taken out of the log by a recovery"},
+		{v.listing.quarantined, "set aside by a recovery or a repair"},
 		{v.listing.strangers, "unknown name"},
 	} {
 		for _, name := range names.names {

@@ -1,6 +1,8 @@
 package coldstart
 
 import (
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,7 +26,11 @@ type Finding struct {
 
 func (f Finding) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s offset %d: %s", f.File, f.Offset, f.Reason)
+	b.WriteString(f.File)
+	if f.Offset > 0 {
+		fmt.Fprintf(&b, " offset %d", f.Offset)
+	}
+	fmt.Fprintf(&b, ": %s", f.Reason)
 	switch {
 	case f.FirstSeq > 0 && f.LastSeq > f.FirstSeq:
 		fmt.Fprintf(&b, " (sequences %d–%d)", f.FirstSeq, f.LastSeq)
@@ -37,6 +43,31 @@ func (f Finding) String() string {
 		fmt.Fprintf(&b, ": %v", f.Err)
 	}
 	return b.String()
+}
+
+// why returns the reason and the error below it.
+func (f *Finding) why() string {
+	if f.Err == nil {
+		return f.Reason
+	}
+	return fmt.Sprintf("%s: %v", f.Reason, f.Err)
+}
+
+// MarshalJSON returns {"file", "segment", "offset", "first_seq", "last_seq", "reason", "error"}, without what is zero.
+func (f Finding) MarshalJSON() ([]byte, error) {
+	text := ""
+	if f.Err != nil {
+		text = f.Err.Error()
+	}
+	return json.Marshal(struct {
+		File     string `json:"file,omitempty"`
+		Segment  uint64 `json:"segment,omitempty"`
+		Offset   int64  `json:"offset,omitempty"`
+		FirstSeq uint64 `json:"first_seq,omitempty"`
+		LastSeq  uint64 `json:"last_seq,omitempty"`
+		Reason   string `json:"reason"`
+		Error    string `json:"error,omitempty"`
+	}{f.File, f.Segment, f.Offset, f.FirstSeq, f.LastSeq, f.Reason, text})
 }
 
 // findingOf turns the errors that end an open into findings; ok is false for every other error.
@@ -104,27 +135,57 @@ func (r VerifyReport) Clean() bool { return len(r.Findings) == 0 }
 
 // String returns the report as a short table.
 func (r VerifyReport) String() string {
-	var b strings.Builder
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{name}, args...)...)
-	}
+	var s sheet
 	result := "clean"
 	if n := len(r.Findings); n == 1 {
 		result = "1 finding"
 	} else if n > 1 {
 		result = fmt.Sprintf("%d findings", n)
 	}
-	line("result", "%s", result)
-	line("store", "%x", r.Store)
-	line("segments", "%d, %d with a footer, %d bytes", r.Segments, r.Footers, r.Bytes)
-	line("events", "%d in %d frames, %d batches, %d streams", r.Events, r.Frames, r.Batches, r.Heads)
-	line("end", "sequence %d, tree of %d, root %x", r.LastSeq, r.TreeSize, r.Root)
+	s.line("result", "%s", result)
+	s.line("store", "%x", r.Store)
+	s.line("segments", "%d, %d with a footer, %d bytes", r.Segments, r.Footers, r.Bytes)
+	s.line("events", "%d in %d frames, %d batches, %d streams", r.Events, r.Frames, r.Batches, r.Heads)
+	s.line("end", "sequence %d, tree of %d, root %x", r.LastSeq, r.TreeSize, r.Root)
 	for _, f := range r.Findings {
-		line("finding", "%v", f)
+		s.line("finding", "%v", f)
 	}
 	for _, f := range r.Notes {
-		line("note", "%v", f)
+		s.line("note", "%v", f)
 	}
-	line("took", "%v", r.Elapsed.Round(time.Microsecond))
-	return b.String()
+	s.line("took", "%v", r.Elapsed.Round(time.Microsecond))
+	return s.String()
+}
+
+// MarshalJSON returns the report as one object of stable lower_snake names: hashes and the identity in hexadecimal,
+// errors as text, times in microseconds.
+func (r VerifyReport) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Store    string    `json:"store"`
+		Clean    bool      `json:"clean"`
+		Findings []Finding `json:"findings"`
+		Notes    []Finding `json:"notes"`
+		Segments int       `json:"segments"`
+		Footers  int       `json:"footers"`
+		Frames   uint64    `json:"frames"`
+		Events   uint64    `json:"events"`
+		Batches  uint64    `json:"batches"`
+		Heads    int       `json:"streams"`
+		Bytes    int64     `json:"bytes"`
+		LastSeq  uint64    `json:"last_seq"`
+		TreeSize uint64    `json:"tree_size"`
+		Root     string    `json:"root"`
+		Micros   int64     `json:"micros"`
+	}{
+		hex.EncodeToString(r.Store[:]), r.Clean(), nonNil(r.Findings), nonNil(r.Notes), r.Segments, r.Footers, r.Frames, r.Events,
+		r.Batches, r.Heads, r.Bytes, r.LastSeq, r.TreeSize, hex.EncodeToString(r.Root[:]), r.Elapsed.Microseconds(),
+	})
+}
+
+// nonNil returns s as a slice that JSON shows as [] and not as null.
+func nonNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
 }

@@ -208,6 +208,7 @@ func (c *segmentCheck) endNewest(ctx context.Context, i int) error {
 		t.verdict = judge(t.facts)
 		refusal := c.v.refusal(t)
 		if refusal == nil {
+			c.v.end = &logEnd{c.link, min(t.durable, t.at.offset), t.facts.doubt == unused}
 			c.noteTail(t)
 			return c.v.found(c.v.checkProofs(t))
 		}
@@ -326,34 +327,60 @@ func (c *segmentCheck) endFooter() error {
 		return c.openFooter(at)
 	case unwritten(have, want, end):
 		at.Reason = "unfinished footer, which the next open rebuilds"
-		c.v.note(at)
+		c.v.noteMendable(at, c.link)
 	default:
-		at.Offset += firstDifference(have, want)
-		at.Reason = "footer is not what the frames yield"
-		c.v.add(at)
+		return c.wrongFooter(at, firstDifference(have, want))
 	}
 	return nil
 }
 
+// wrongFooter keeps the finding about a footer of the right size that differs from byte first on.
+func (c *segmentCheck) wrongFooter(at Finding, first int64) error {
+	damage, err := c.v.readFooter(segment.Name(c.link.id), c.link.id)
+	if err != nil {
+		return err
+	}
+	if errors.Is(damage, segment.ErrFuture) {
+		c.newerFooter(at, damage)
+		return nil
+	}
+	at.Offset += first
+	at.Reason = "footer is not what the frames yield"
+	c.v.addMendable(at, c.link)
+	return nil
+}
+
+// newerFooter keeps the finding about a footer of a newer version.
+func (c *segmentCheck) newerFooter(at Finding, err error) {
+	c.v.future = true
+	at.Reason, at.Err = "footer written by a newer version", err
+	c.v.add(at)
+}
+
 // openFooter reads the footer the way readers do.
 func (c *segmentCheck) openFooter(at Finding) error {
-	m, err := c.v.dir.Map(segment.Name(c.link.id))
+	damage, err := c.v.readFooter(segment.Name(c.link.id), c.link.id)
+	if damage != nil {
+		at.Reason, at.Err = "footer does not open", damage
+		c.v.add(at)
+	}
+	return err
+}
+
+// readFooter reads all of the footer of segment id in the file called name. damage says why it does not hold.
+func (o *opener) readFooter(name string, id uint64) (damage, err error) {
+	m, err := o.dir.Map(name)
 	if err != nil {
-		return fmt.Errorf("map segment %06d: %w", c.link.id, err)
+		return nil, fmt.Errorf("map %s: %w", name, err)
 	}
 	defer m.Close()
-	err = m.Guarded(func() error {
-		footer, err := segment.OpenFooter(m, c.v.meta.Store, c.link.id)
+	return m.Guarded(func() error {
+		footer, err := segment.OpenFooter(m, o.meta.Store, id)
 		if err != nil {
 			return err
 		}
 		return footer.VerifyAll()
-	})
-	if err != nil {
-		at.Reason, at.Err = "footer does not open", err
-		c.v.add(at)
-	}
-	return nil
+	}), nil
 }
 
 // withoutFooter says what stands behind the frames where it cannot be their footer.
@@ -374,16 +401,15 @@ func (c *segmentCheck) withoutFooter(at Finding, size int64) error {
 	switch {
 	case err == nil, errors.Is(err, segment.ErrForeign):
 		at.Reason, at.Err = "footer of other frames", err
-		c.v.add(at)
+		c.v.addMendable(at, c.link)
 	case errors.Is(err, segment.ErrFuture):
-		at.Reason, at.Err = "footer written by a newer version", err
-		c.v.add(at)
+		c.newerFooter(at, err)
 	case last == at.Offset:
 		at.Reason = "no footer; the next open writes it"
-		c.v.note(at)
+		c.v.noteMendable(at, c.link)
 	default:
 		at.Reason = fmt.Sprintf("%d bytes behind the end of the log; the next open puts the footer there", last-at.Offset)
-		c.v.note(at)
+		c.v.noteMendable(at, c.link)
 	}
 	return nil
 }

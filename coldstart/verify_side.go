@@ -1,8 +1,17 @@
 package coldstart
 
+import (
+	"errors"
+
+	"batpak/index"
+)
+
 // sideFiles checks the files that hold facts beside the log, every byte of them. Whether they say what the log says is
 // not looked at: compaction may have taken the frames that would tell.
 func (v *verifier) sideFiles() error {
+	if err := v.caches(); err != nil {
+		return err
+	}
 	if _, err := v.readHidden(); err != nil {
 		if err := v.found(err); err != nil {
 			return err
@@ -19,6 +28,38 @@ func (v *verifier) sideFiles() error {
 	for _, err := range table.All() {
 		if err != nil {
 			return v.found(err)
+		}
+	}
+	return nil
+}
+
+// caches checks the files that an open does without. What is wrong with one is a note.
+func (v *verifier) caches() error {
+	note := func(name string, err error) error {
+		switch reasonOf(err) {
+		case "absent", "stale":
+			return nil
+		case "future":
+			return v.found(&FutureError{File: name, Err: err})
+		case "":
+			return err
+		}
+		v.note(Finding{File: name, Reason: "a cache, which the next open makes again", Err: err})
+		return nil
+	}
+	if err := note(snapshotName, checkSnapshot(v.opener, snapshotName)); err != nil {
+		return err
+	}
+	if err := note(checkpointName, checkCheckpoint(v.opener, checkpointName)); err != nil {
+		return err
+	}
+	for _, name := range v.listing.catalogs {
+		c, err := index.OpenCatalog(v.dir, v.meta.Store, name)
+		if err == nil {
+			err = errors.Join(c.Verify(), c.Close())
+		}
+		if err != nil {
+			v.note(Finding{File: name, Reason: "a cache, which the next open makes again", Err: err})
 		}
 	}
 	return nil

@@ -46,13 +46,20 @@ func readHidden(dir vfs.Dir, store [16]byte) (hidden.File, error) {
 	return f, err
 }
 
-// LoadHidden sets s.Hidden to what the file of hidden ranges says.
-//
-// Errors: *[HiddenError]; *[FutureError]; I/O errors.
-func (s *State) LoadHidden() error {
-	f, err := readHidden(s.Dir, s.StoreID)
-	s.Hidden = f.Set
-	return err
+// hiddenIn returns what is hidden in a log whose newest segment ends in t: what is known, and what the fence frames behind
+// that say. Events whose fence nobody has decided are hidden too: whoever could have is gone, or has not yet.
+func (o *opener) hiddenIn(ctx context.Context, known hidden.File, t *tail) (hidden.Set, error) {
+	if t == nil || t.fences == 0 {
+		return known.Set, nil
+	}
+	tracker, err := rebuildHidden(ctx, o.dir, known, o.chain.frameRanges(t.at.offset))
+	if err != nil {
+		return hidden.Set{}, err
+	}
+	if _, open := tracker.Undecided(); open && o.lock != nil {
+		o.report.OpenFences++
+	}
+	return tracker.End().Set, nil
 }
 
 // WriteHidden makes f durable. Every event up to f.Covers, and every fence frame that decides one of them, must be

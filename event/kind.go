@@ -65,6 +65,19 @@ func (k Kind) Reserved() bool {
 // String returns "category:number", the category as one hexadecimal digit: "1:7".
 func (k Kind) String() string { return fmt.Sprintf("%x:%d", k.Category(), k.Number()) }
 
+// MarshalText implements [encoding.TextMarshaler] with the form of String. It never fails.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]. Errors: [ErrSyntax].
+func (k *Kind) UnmarshalText(text []byte) error {
+	parsed, err := ParseKind(string(text))
+	if err != nil {
+		return err
+	}
+	*k = parsed
+	return nil
+}
+
 // ParseKind is the inverse of [Kind.String]; reserved kinds parse too, so that a query can name them.
 //
 // Errors: [ErrSyntax].

@@ -339,6 +339,33 @@ func (v *View) Release() {
 // Visible returns the last sequence that v shows.
 func (v *View) Visible() uint64 { return v.visible }
 
+// Bounds returns the sequences of the first and the last event that v holds, visible or not; 0 for none.
+func (v *View) Bounds() (first, last uint64) {
+	for i := range v.e.runs {
+		from, to, ok := v.e.runs[i].bounds()
+		if !ok {
+			continue
+		}
+		if first == 0 {
+			first = from
+		}
+		last = to
+	}
+	return first, last
+}
+
+// bounds returns the sequences of the first and the last event of r; ok is false when it has none.
+func (r *run) bounds() (first, last uint64, ok bool) {
+	if r.sealed != nil {
+		return r.sealed.sum.FirstSeq, r.sealed.sum.LastSeq, r.sealed.sum.Events > 0
+	}
+	t := r.memory.open()
+	if t.n == 0 {
+		return 0, 0, false
+	}
+	return t.a.rows.at(0).seq, t.a.rows.at(t.n - 1).seq, true
+}
+
 // Runs returns how many runs v holds.
 func (v *View) Runs() int { return len(v.e.runs) }
 

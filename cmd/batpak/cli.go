@@ -57,7 +57,7 @@ type command struct {
 }
 
 func commands() []command {
-	return []command{demoCommand, ingestCommand, readCommand, statCommand, verifyCommand, demoWriterCommand}
+	return []command{demoCommand, ingestCommand, readCommand, statCommand, verifyCommand, repairCommand, demoWriterCommand}
 }
 
 // errRefused ends a command with exit code 1. Its text was printed already.
@@ -99,7 +99,7 @@ func run(ctx context.Context, c *console, args []string) int {
 
 // overview prints the commands.
 func overview(w io.Writer) {
-	fmt.Fprint(w, "batpak looks at, fills and checks batpak event stores.\n\n"+
+	fmt.Fprint(w, "batpak looks at, fills, checks and repairs batpak event stores.\n\n"+
 		"usage: batpak COMMAND [flags] [arguments]\n\n")
 	var t table
 	for _, cmd := range commands() {
@@ -111,8 +111,8 @@ func overview(w io.Writer) {
 	fmt.Fprint(w, "\nbatpak COMMAND -h prints flags and examples.\n\n", exitCodes)
 }
 
-const exitCodes = `exit codes: 0 done or clean; 1 findings (verify), refused input (ingest), a failed check (demo);
-            2 could not run, or not to the end
+const exitCodes = `exit codes: 0 done or clean; 1 findings (verify), something to do or beyond repair (repair), refused input
+            (ingest), a failed check (demo); 2 could not run, or not to the end
 `
 
 // run parses the command's flags, does its work and turns the outcome into an exit code.

@@ -18,7 +18,7 @@ type storeFile struct {
 
 // fileRoles says what the files of a store are for; the first pattern that fits counts.
 var fileRoles = []struct{ pattern, role, loss string }{
-	{"store.meta", "identity of the store", "open refuses; every segment header holds it, too"},
+	{"store.meta", "identity of the store", "open refuses; repair rebuilds it"},
 	{".lock", "the writer's lock", "nothing"},
 	{"anchor", "names the end of the log", "a cut-off end can go unnoticed"},
 	{"*.fbat", "segment: the events", "the events in it"},
@@ -29,6 +29,7 @@ var fileRoles = []struct{ pattern, role, loss string }{
 	{"compaction.pending", "a compaction that is being carried out", "never remove it"},
 	{"cursors", "positions of consumers", "redelivery"},
 	{"*.fbat.quarantine", "segment that recovery took out of the log", "evidence; no event"},
+	{"*.quarantine*", "damaged file that a repair has replaced", "evidence; no event"},
 	{"*.tmp", "left-over of a replacement", "nothing"},
 }
 

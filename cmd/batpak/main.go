@@ -1,4 +1,4 @@
-// Command batpak looks at, fills and checks batpak stores from a shell.
+// Command batpak looks at, fills, checks and repairs batpak stores from a shell.
 //
 //	batpak demo   [-dir DIR] [-keep] [-repo PATH] [-max-commits N]
 //	batpak ingest [-segment-size N] [-sync MODE] [-batch N] [-skip-bad] [-relink] DIR [FILE|-]
@@ -6,14 +6,16 @@
 //	              [-limit N] [-reverse] DIR
 //	batpak stat   [-json] DIR
 //	batpak verify [-json] DIR
+//	batpak repair [-write] [-drop-idemp] [-json] DIR
 //
 // Every command prints its flags and examples with -h. Flags may stand before or behind the other arguments; "--" ends
 // them.
 //
 // # Exit codes
 //
-//	0  done; verify: the store is clean
-//	1  verify: there are findings; ingest: input was refused; demo: a check did not hold
+//	0  done; verify: the store is clean; repair: there was nothing to do, or all of it was done
+//	1  verify: there are findings; repair: there is something that it would do, or that it cannot repair; ingest: input
+//	   was refused; demo: a check did not hold
 //	2  the command could not run, or not to its end: wrong usage, no such store, a disk that fails, an interrupt
 //
 // # The lines of ingest and read

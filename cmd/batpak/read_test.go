@@ -115,14 +115,31 @@ func TestStat(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := mustRun(t, "", "stat", dir)
-	for _, want := range []string{"events     6\n", "sequences  1 to 6\n", "segment: the events", "not the store's", "how it opened\nrung"} {
+	for _, want := range []string{"events     6\n", "sequences  1 to 6\n", "segment: the events", "not the store's", "how it opened, read-only\nrung"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("stat printed\n%s, want %q in it", text, want)
 		}
 	}
-	var got statReport
+	var got struct {
+		Store    string
+		Events   uint64
+		FirstSeq uint64 `json:"first_seq"`
+		LastSeq  uint64 `json:"last_seq"`
+		Durable  uint64 `json:"durable_seq"`
+		Files    []storeFile
+		Open     struct {
+			Rung, Verdict string
+			Replayed      int      `json:"events_replayed"`
+			Unknown       []string `json:"unknown_files"`
+			Sources       []map[string]any
+			Phases        []map[string]any
+		}
+	}
 	if err := json.Unmarshal([]byte(mustRun(t, "", "stat", "-json", dir)), &got); err != nil {
 		t.Fatal(err)
+	}
+	if o := got.Open; o.Rung == "" || o.Verdict == "" || o.Replayed != 6 || len(o.Unknown) != 1 || len(o.Sources) != 1 || len(o.Phases) == 0 {
+		t.Errorf("stat -json, open = %+v", o)
 	}
 	if got.Events != 6 || got.FirstSeq != 1 || got.LastSeq != 6 || got.Durable != 6 || len(got.Store) != 32 || len(got.Files) < 3 {
 		t.Errorf("stat -json = %+v", got)

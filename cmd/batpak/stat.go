@@ -55,45 +55,23 @@ type statReport struct {
 	First    string      `json:"first_time,omitempty"`
 	Last     string      `json:"last_time,omitempty"`
 	Files    []storeFile `json:"files"`
-	Open     openReport  `json:"open"`
 
-	report coldstart.Report
-}
-
-// An openReport is a [coldstart.Report] in JSON.
-type openReport struct {
-	Rung        string           `json:"rung"`
-	Verdict     string           `json:"verdict"`
-	Clean       bool             `json:"clean"`
-	Footers     int              `json:"segments_by_footer"`
-	Scanned     int              `json:"segments_by_frames"`
-	Restored    uint64           `json:"events_restored"`
-	Replayed    uint64           `json:"events_replayed"`
-	Frames      uint64           `json:"frames_read"`
-	Bytes       int64            `json:"bytes_read"`
-	TornBytes   int64            `json:"torn_bytes"`
-	LostFrames  uint64           `json:"lost_frames"`
-	Batches     uint64           `json:"batches_rolled_back"`
-	Moved       uint64           `json:"frames_moved"`
-	SkippedSeqs uint64           `json:"sequences_skipped"`
-	Skipped     []string         `json:"step_downs,omitempty"`
-	Quarantined []string         `json:"quarantined,omitempty"`
-	Unknown     []string         `json:"unknown_files,omitempty"`
-	Micros      map[string]int64 `json:"phase_micros"`
+	// Open is how this open, a read-only one, got to the rest.
+	Open coldstart.Report `json:"open"`
 }
 
 // gatherStat asks an open store for everything.
 func gatherStat(ctx context.Context, dir string, st *batpak.Store) (*statReport, error) {
-	id, stats, report := st.ID(), st.Stats(), st.OpenReport()
+	id, stats := st.ID(), st.Stats()
 	r := &statReport{
-		Store: hex.EncodeToString(id[:]), Events: stats.Events, LastSeq: stats.Visible, Durable: stats.Durable,
-		Segments: stats.Segments, Sealed: stats.Sealed, Bytes: stats.Bytes, Open: openReportOf(&report), report: report,
+		Store: hex.EncodeToString(id[:]), Events: stats.Events, FirstSeq: stats.FirstSeq, LastSeq: stats.LastSeq,
+		Durable: stats.Durable, Segments: stats.Segments, Sealed: stats.Sealed, Bytes: stats.Bytes, Open: st.OpenReport(),
 	}
 	for ev, err := range st.Read(ctx, batpak.Query{Limit: 1}) {
 		if err != nil {
 			return nil, err
 		}
-		r.FirstSeq, r.First = ev.Seq, ev.HLC.Time().Format(time.RFC3339)
+		r.First = ev.HLC.Time().Format(time.RFC3339)
 	}
 	for ev, err := range st.Read(ctx, batpak.Query{Limit: 1, Reverse: true}) {
 		if err != nil {
@@ -106,29 +84,15 @@ func gatherStat(ctx context.Context, dir string, st *batpak.Store) (*statReport,
 	return r, err
 }
 
-func openReportOf(r *coldstart.Report) openReport {
-	o := openReport{
-		Rung: fmt.Sprint(r.Rung), Verdict: r.Verdict, Clean: r.Clean, Footers: r.Footers, Scanned: r.Scanned,
-		Restored: r.Restored, Replayed: r.Replayed, Frames: r.Frames, Bytes: r.Bytes, TornBytes: r.TornBytes,
-		LostFrames: r.LostFrames, Batches: r.Batches, Moved: r.Moved, SkippedSeqs: r.SkippedSeqs,
-		Quarantined: r.Quarantined, Unknown: r.Unknown, Micros: make(map[string]int64),
-	}
-	for _, s := range r.Skipped {
-		o.Skipped = append(o.Skipped, s.String())
-	}
-	for _, p := range r.Phases {
-		o.Micros[p.Name] += p.Took.Microseconds()
-	}
-	return o
-}
-
 // print prints r as three tables.
 func (r *statReport) print(w io.Writer) {
 	var t table
 	t.row("store", r.Store)
 	t.row("events", count(r.Events))
-	if r.First != "" {
+	if r.LastSeq > 0 {
 		t.row("sequences", fmt.Sprintf("%d to %d", r.FirstSeq, r.LastSeq))
+	}
+	if r.First != "" {
 		t.row("times", r.First+" to "+r.Last)
 	}
 	t.row("durable", fmt.Sprintf("to sequence %d", r.Durable))
@@ -137,7 +101,7 @@ func (r *statReport) print(w io.Writer) {
 	t.print(w)
 	fmt.Fprintln(w)
 	fileTable(r.Files).print(w)
-	fmt.Fprintf(w, "\nhow it opened\n%v", r.report)
+	fmt.Fprintf(w, "\nhow it opened, read-only\n%v", r.Open)
 }
 
 // printJSON prints v, indented.
