@@ -50,6 +50,15 @@ func (s *Store) writeImages() {
 	}
 }
 
+// updateCatalogs makes and merges the catalogs over sealed segments, so that a stream is found without asking each of
+// them. They are caches: streams are found without.
+func (s *Store) updateCatalogs() {
+	b := &s.background
+	if err := s.state.UpdateCatalogs(b.lazy); err != nil && b.lazy.Err() == nil {
+		s.opts.Logger.Warn("update catalogs", "err", err)
+	}
+}
+
 // Checkpoint makes everything appended so far durable, and writes what the next open starts from: the index of the
 // active segment so far, the snapshot and the checkpoint, as far as they are switched on, and the anchor. Stores do
 // the same on their own when a segment is full and at Close; an open after a crash then replays what came after.

@@ -21,6 +21,8 @@ const lagMost = 8 << 20
 type background struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
+	lazy    context.Context // of what Close does not wait for
+	hurry   context.CancelFunc
 	wg      sync.WaitGroup
 	nudge   chan struct{} // there may be something to fill or fold
 	lagging chan struct{} // SyncNever: much was written and not synced
@@ -36,6 +38,7 @@ type background struct {
 // start begins the work, and seals what an earlier process left unsealed.
 func (b *background) start(s *Store) {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.lazy, b.hurry = context.WithCancel(b.ctx)
 	b.nudge, b.lagging, b.sealing = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	b.behind = make(chan struct{}, 1)
 	b.quiet.L = &b.mu
@@ -57,6 +60,7 @@ func (b *background) start(s *Store) {
 
 // stop ends the work when every full segment is sealed, or failed to be.
 func (b *background) stop() {
+	b.hurry()
 	b.mu.Lock()
 	for len(b.pending) > 0 || b.busy {
 		b.quiet.Wait()
@@ -154,8 +158,18 @@ func (s *Store) sealAll() {
 				continue
 			}
 			s.writeImages()
+			if b.last() {
+				s.updateCatalogs()
+			}
 		}
 	}
+}
+
+// last reports whether nothing waits to be sealed.
+func (b *background) last() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.pending) == 0
 }
 
 // syncOn syncs what was written whenever it hears from when, beside the writer: appends go on while the disk works.

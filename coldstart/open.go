@@ -337,6 +337,7 @@ func (o *opener) newState(v *survey) (*State, error) {
 		s.Folder, s.recut = t.folder, len(t.cover.runs) > 0
 		s.LastSeq, s.LastHLC, s.NextSeq = t.lastSeq(), t.at.hlc, t.at.seq+1
 	}
+	s.useCatalogs(o.listing.catalogs)
 	return s, nil
 }
 
