@@ -85,6 +85,7 @@ type Report struct {
 
 	Quarantined []string // files taken out of the log by this open
 	Removed     []string // left-overs of crashed replacements removed by this open
+	Pending     string   // what became of a compaction that a crash had interrupted; "" for none
 	Unknown     []string // names in the directory that are not ours; left alone
 
 	Phases []Phase // in order

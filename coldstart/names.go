@@ -15,12 +15,17 @@ const (
 	lockName   = ".lock"
 	anchorName = "anchor"
 
+	pendingName      = "compaction.pending"
 	cursorsName      = "cursors" // a directory
 	quarantineSuffix = ".quarantine"
+
+	// resultSuffix ends the name of a segment that a compaction has written and not put in its place yet. Before the
+	// record of the compaction is resolved it may hold the only copy of events; afterwards it is a left-over.
+	resultSuffix = ".compact"
 )
 
 // otherNames are files of the store that other packages, or later versions of this one, look after.
-var otherNames = []string{"index.fbati", "index.ckpt", "index.idemp", "visibility_ranges.fbv", "compaction.pending"}
+var otherNames = []string{"index.fbati", "index.ckpt", "index.idemp", "visibility_ranges.fbv", pendingName}
 
 // A nameKind is what we make of a name.
 type nameKind uint8
@@ -30,7 +35,7 @@ const (
 	nameOurs                 // a file of the store that is not a segment
 	nameSegment              //
 	nameQuarantined          // a segment that recovery took out of the log
-	nameLeftover             // a temporary file of our own atomic replacement
+	nameLeftover             // a temporary file of our own atomic replacement, or a result of no compaction
 )
 
 // A listing is what is in the directory.
@@ -39,7 +44,7 @@ type listing struct {
 	quarantined []string
 	leftovers   []string
 	strangers   []string
-	hasAnchor   bool
+	inhabited   bool   // an anchor or a pending compaction says that a store has been here
 	highest     uint64 // number ever seen on a segment, quarantined ones included
 }
 
@@ -87,7 +92,7 @@ func (l *listing) add(e vfs.Entry) error {
 		l.leftovers = append(l.leftovers, e.Name)
 	}
 	l.highest = max(l.highest, id)
-	l.hasAnchor = l.hasAnchor || e.Name == anchorName
+	l.inhabited = l.inhabited || e.Name == anchorName || e.Name == pendingName
 	return nil
 }
 
@@ -99,6 +104,11 @@ func classify(name string) (id uint64, kind nameKind) {
 	if base, found := strings.CutSuffix(name, quarantineSuffix); found {
 		if id, ok := segment.ParseName(base); ok {
 			return id, nameQuarantined
+		}
+	}
+	if base, found := strings.CutSuffix(name, resultSuffix); found {
+		if _, ok := segment.ParseName(base); ok {
+			return 0, nameLeftover
 		}
 	}
 	if isOurs(name) {
@@ -118,6 +128,9 @@ func leavesTemp(name string) bool {
 	_, ok := segment.ParseName(name)
 	return ok || isOurs(name) && name != lockName && name != cursorsName
 }
+
+// resultName returns where a compaction writes the segment that is to take the number id.
+func resultName(id uint64) string { return segment.Name(id) + resultSuffix }
 
 func isOurs(name string) bool {
 	return name == metaName || name == lockName || name == anchorName || name == cursorsName ||

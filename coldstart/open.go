@@ -112,6 +112,9 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 	if err := o.identify(true); err != nil {
 		return nil, err
 	}
+	if err := o.resolvePending(ctx); err != nil {
+		return nil, err
+	}
 	v, err := o.survey(ctx)
 	if err != nil {
 		return nil, err
@@ -135,7 +138,7 @@ func (o *opener) identify(create bool) error {
 	switch {
 	case !errors.Is(err, ErrAbsent):
 		return err
-	case len(l.segments) > 0 || len(l.quarantined) > 0 || l.hasAnchor:
+	case len(l.segments) > 0 || len(l.quarantined) > 0 || l.inhabited:
 		return err // a store has been here
 	case !create:
 		return fmt.Errorf("%w: %s", ErrNoStore, o.cfg.Dir)

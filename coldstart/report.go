@@ -28,6 +28,9 @@ func (r Report) String() string {
 	count("batches", r.Batches, fmt.Sprintf("rolled back, with %d events", r.BatchEvents))
 	count("moved", r.Moved, "frames to a new file")
 	count("skipped", r.SkippedSeqs, "sequences")
+	if r.Pending != "" {
+		line("compaction", "%s", r.Pending)
+	}
 	for _, k := range slices.Sorted(maps.Keys(r.Reserved)) {
 		line("reserved", "%d events of kind %v", r.Reserved[k], k)
 	}

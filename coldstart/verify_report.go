@@ -44,6 +44,7 @@ func findingOf(err error) (f Finding, ok bool) {
 	var missing *TailMissingError
 	var future *FutureError
 	var identity *MetaError
+	var pending *PendingError
 	var frame *segment.FrameError
 	switch {
 	case errors.As(err, &corrupted):
@@ -58,6 +59,8 @@ func findingOf(err error) (f Finding, ok bool) {
 		return Finding{File: future.File, Reason: "written by a newer version", Err: future.Err}, true
 	case errors.As(err, &identity):
 		return Finding{File: identity.File, Reason: "identity of the store", Err: identity.Err}, true
+	case errors.As(err, &pending):
+		return Finding{File: pending.File, Reason: "record of a compaction", Err: pending.Err}, true
 	case errors.As(err, &frame):
 		return Finding{
 			File: segment.Name(frame.Segment), Segment: frame.Segment, Offset: frame.Offset, Reason: frame.Reason, Err: frame,

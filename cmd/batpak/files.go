@@ -29,6 +29,7 @@ var fileRoles = []struct{ pattern, role, loss string }{
 	{"compaction.pending", "a compaction that is being carried out", "never remove it"},
 	{"cursors", "positions of consumers", "redelivery"},
 	{"*.fbat.quarantine", "segment that recovery took out of the log", "evidence; no event"},
+	{"*.fbat.compact", "segment that a compaction has written", "while compaction.pending is there: the events in it"},
 	{"*.tmp", "left-over of a replacement", "nothing"},
 }
 

@@ -77,6 +77,7 @@ type openReport struct {
 	Moved       uint64           `json:"frames_moved"`
 	SkippedSeqs uint64           `json:"sequences_skipped"`
 	Skipped     []string         `json:"step_downs,omitempty"`
+	Pending     string           `json:"compaction,omitempty"`
 	Quarantined []string         `json:"quarantined,omitempty"`
 	Unknown     []string         `json:"unknown_files,omitempty"`
 	Micros      map[string]int64 `json:"phase_micros"`
@@ -111,7 +112,7 @@ func openReportOf(r *coldstart.Report) openReport {
 		Rung: fmt.Sprint(r.Rung), Verdict: r.Verdict, Clean: r.Clean, Footers: r.Footers, Scanned: r.Scanned,
 		Restored: r.Restored, Replayed: r.Replayed, Frames: r.Frames, Bytes: r.Bytes, TornBytes: r.TornBytes,
 		LostFrames: r.LostFrames, Batches: r.Batches, Moved: r.Moved, SkippedSeqs: r.SkippedSeqs,
-		Quarantined: r.Quarantined, Unknown: r.Unknown, Micros: make(map[string]int64),
+		Quarantined: r.Quarantined, Unknown: r.Unknown, Pending: r.Pending, Micros: make(map[string]int64),
 	}
 	for _, s := range r.Skipped {
 		o.Skipped = append(o.Skipped, s.String())

@@ -43,6 +43,10 @@ const (
 	LinkFollowed                           // a symlink in place of a data file is followed
 	MapWithoutLengthCheck                  // mapped bytes are read without looking at the length
 	StrangersTempRemoved                   // left-overs that are not ours are removed
+	CompactionGuessed                      // a result that lies there is taken for a committed one
+	ResultsNamedLate                       // a compaction is committed before its results' names are durable
+	SourcesRemovedEarly                    // sources are removed before the results' new names are durable
+	RecordRemovedEarly                     // the record is removed before the sources' removal is durable
 
 	bugEnd
 )
@@ -61,7 +65,9 @@ var names = [bugEnd]string{
 	AnchorIgnored: "AnchorIgnored", OrderByClock: "OrderByClock", LockByPIDFile: "LockByPIDFile",
 	LockFileDeletedAtClose: "LockFileDeletedAtClose", WorldReadableFiles: "WorldReadableFiles",
 	LinkFollowed: "LinkFollowed", MapWithoutLengthCheck: "MapWithoutLengthCheck",
-	StrangersTempRemoved: "StrangersTempRemoved",
+	StrangersTempRemoved: "StrangersTempRemoved", CompactionGuessed: "CompactionGuessed",
+	ResultsNamedLate: "ResultsNamedLate", SourcesRemovedEarly: "SourcesRemovedEarly",
+	RecordRemovedEarly: "RecordRemovedEarly",
 }
 
 // String returns the name of b as it stands in the source.
