@@ -27,8 +27,10 @@ import (
 // resolves it; no other Replacement can begin before. An error that a sync of the directory has returned may concern
 // the names of other new files, too: whoever appends has to treat it as its own. Not safe for concurrent use.
 type Replacement struct {
+	s       *State
 	c       compaction
-	written []uint64 // numbers of the results, ascending
+	behind  segment.Header // of the segment behind the last source
+	written []uint64       // numbers of the results, ascending
 }
 
 // PrepareReplacement begins the compaction that replaces the segments with the given numbers; generation tells it from
@@ -51,18 +53,22 @@ func (s *State) PrepareReplacement(ctx context.Context, generation uint64, sourc
 	rec := &pendingRecord{state: statePrepared, store: s.StoreID, generation: generation}
 	sources = slices.Clone(sources)
 	slices.Sort(sources)
+	r := &Replacement{s: s, c: compaction{dir: s.Dir, rec: rec}}
 	for _, id := range sources {
 		l := log.find(id)
 		if l == nil || l.next == nil {
 			return nil, fmt.Errorf("replace segment %06d: %w among the older segments", id, ErrAbsent)
 		}
 		rec.sources = append(rec.sources, describe(l))
+		r.behind = *l.next
 	}
 	if !rec.sound() {
 		return nil, fmt.Errorf("coldstart: compaction %d of segments %v cannot be recorded", generation, sources)
 	}
-	r := &Replacement{c: compaction{dir: s.Dir, rec: rec}}
-	return r, r.c.write(statePrepared)
+	if err := r.c.write(statePrepared); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // readLog reads the headers of the segments that are listed in dir.
@@ -106,7 +112,8 @@ func (r *Replacement) must(state pendingState) {
 // log must hold, or nothing is committed. When the error is nil the results count after any crash. After an error
 // Abandon tells whether they do.
 //
-// Errors: *[CorruptError]; *[FutureError]; the context's; I/O errors.
+// Errors: *[CorruptError]; *[FutureError]; [ErrStale] when the beacon still names a source, which it does until the
+// first sync behind the rotation; the context's; I/O errors.
 func (r *Replacement) Commit(ctx context.Context) error {
 	r.must(statePrepared)
 	next := *r.c.rec
@@ -127,6 +134,9 @@ func (r *Replacement) Commit(ctx context.Context) error {
 	if !next.sound() {
 		return fmt.Errorf("coldstart: results %v cannot be recorded", r.written)
 	}
+	if err := r.moveEvidence(); err != nil {
+		return fmt.Errorf("commit compaction: %w", err)
+	}
 	// A record that outlives a crash must not name results that do not.
 	if !planted.On(planted.ResultsNamedLate) {
 		if err := r.c.dir.Sync(); err != nil {
@@ -139,6 +149,26 @@ func (r *Replacement) Commit(ctx context.Context) error {
 	}
 	r.c = c
 	return nil
+}
+
+// moveEvidence sees to it that whatever is left of anchor and beacon after a crash names no source: the log could not
+// hold what they say of a segment that is gone, or ends elsewhere. Of the beacon, which nobody syncs, an old version
+// may come back; of the anchor, when a slot rots, the other slot.
+func (r *Replacement) moveEvidence() error {
+	if err := r.s.writeAnchor(anchorAt(&r.behind, &r.s.cfg)); err != nil {
+		return err
+	}
+	if err := r.s.repeatAnchor(); err != nil {
+		return err
+	}
+	signal, ok, err := readBeacon(r.s.lock, r.s.StoreID)
+	if err != nil {
+		return err
+	}
+	if ok && signal.Durable.Segment < r.behind.Segment {
+		return fmt.Errorf("%w: beacon names segment %06d", ErrStale, signal.Durable.Segment)
+	}
+	return r.s.lock.Sync()
 }
 
 // prove reads the result that f names by its frames, and fills in f.

@@ -89,6 +89,13 @@ func (s *State) writeAnchor(a Anchor) error {
 	return s.cfg.Hook.Hit(fault.Site{Point: fault.AnchorWritten, Segment: a.End.Segment, Seq: a.LastSeq})
 }
 
+// repeatAnchor writes the anchor again, so that both of its slots say the same.
+func (s *State) repeatAnchor() error {
+	s.anchoring.Lock()
+	defer s.anchoring.Unlock()
+	return s.anchor.write(s.anchored)
+}
+
 // Close releases everything, syncs nothing, and writes nothing. Views that readers hold stay usable.
 func (s *State) Close() error {
 	s.next.close()
