@@ -52,7 +52,9 @@ type compaction struct {
 func (o *opener) resolvePending(ctx context.Context) error {
 	rec, err := readPending(o.dir, o.meta.Store)
 	if planted.On(planted.CompactionGuessed) && (rec == nil || rec.state == statePrepared) {
-		return guessed(o.dir)
+		if err := guessed(o.dir); err != nil {
+			return err
+		}
 	}
 	if errors.Is(err, ErrAbsent) {
 		return nil

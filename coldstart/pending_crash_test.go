@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"batpak/internal/vfs"
+	"batpak/segment"
 )
 
 // compactionStates choose the crash states of a compaction.
@@ -118,55 +118,96 @@ var failuresOfCalls = map[string]vfs.Decision{
 	"EIO, but it did": {Err: syscall.EIO, Apply: true},
 }
 
+// A failingDisk fails one call, and remembers which kind it was.
+type failingDisk struct {
+	nth   int // 0 for none
+	how   vfs.Decision
+	calls int
+	kind  vfs.OpKind // of the call that failed
+}
+
+func (d *failingDisk) before(c vfs.Call) vfs.Decision {
+	if d.nth == 0 {
+		return vfs.Decision{}
+	}
+	if d.calls++; d.calls != d.nth {
+		return vfs.Decision{}
+	}
+	d.kind = c.Kind
+	return d.how
+}
+
 // TestResolveFails fails each call of an open that resolves a compaction. The next open, without a reboot, finishes it,
 // and what that has shown survives a power loss.
 func TestResolveFails(t *testing.T) {
 	for i := range reworks {
 		for step := stepPrepared; step <= stepPlaced; step++ {
-			for name, d := range failuresOfCalls {
-				states := 0
-				for n := 1; ; n++ {
-					m, want := reworks[i].stopped(t, step)
-					faulty := vfs.Inject(m, vfs.FailAt(n, d))
-					leaked, err := openFailing(faulty, false)
-					if faulty.Count() < n {
-						t.Logf("%s, step %d, %s: %d calls, %d states", reworks[i].name, step, name, n-1, states)
-						break
-					}
-					if err != nil && !errors.Is(err, d.Err) {
-						t.Errorf("%s, step %d, call %d, %s: Open = %v", reworks[i].name, step, n, name, err)
-					}
-					if leaked > 12 || leaked < 0 {
-						t.Errorf("%s, step %d, call %d, %s: %d files stay open", reworks[i].name, step, n, name, leaked)
-					}
-					more, why := powerLoss(m, want, n%sample(3) == 0)
-					if states += more; why != "" {
-						t.Fatalf("%s, step %d, call %d, %s: %s", reworks[i].name, step, n, name, why)
-					}
+			for name, how := range failuresOfCalls {
+				calls, states, why := resolveFails(t, &reworks[i], step, how)
+				if why != "" {
+					t.Errorf("%s, step %d, %s: %s", reworks[i].name, step, name, why)
 				}
+				t.Logf("%s, step %d, %s: %d calls, %d states", reworks[i].name, step, name, calls, states)
 			}
 		}
 	}
 }
 
-// powerLoss opens m as it stands, finishes what is to be finished, and, to try it, pulls the plug.
-func powerLoss(m *vfs.Mem, want model, try bool) (states int, why string) {
+func resolveFails(t testing.TB, w *rework, step int, how vfs.Decision) (calls, states int, why string) {
+	m, _ := w.stopped(t, step)
+	absent, err := openFailing(vfs.Inject(m, nil), false)
+	if err != nil {
+		return 0, 0, err.Error()
+	}
+	for n := 1; ; n++ {
+		m, want := w.stopped(t, step)
+		disk := &failingDisk{nth: n, how: how}
+		leaked, err := openFailing(vfs.Inject(m, disk.before), false)
+		if disk.calls < n {
+			return n - 1, states, ""
+		}
+		if err != nil && !errors.Is(err, how.Err) || leaked > absent+1 || leaked < 0 {
+			return n, states, fmt.Sprintf("call %d: Open = %v, %d files stay open", n, err, leaked)
+		}
+		more, why := powerLoss(m, want, disk.kind, n)
+		if states += more; why != "" {
+			return n, states, fmt.Sprintf("call %d, %v (%v): %s", n, disk.kind, err, why)
+		}
+	}
+}
+
+// powerLoss opens m as it stands behind a call that failed, finishes what is to be finished, and pulls the plug: at the
+// end, and, behind a failed sync, which leaves on the disk what nobody can see, after each operation.
+func powerLoss(m *vfs.Mem, want model, failed vfs.OpKind, n int) (states int, why string) {
+	from := m.OpCount()
 	got, report, err := reopen(m, false)
 	if err != nil || !maps.Equal(got, want) {
 		return 0, fmt.Sprintf("opened again: %d events, want %d, %v\n%v", len(got), len(want), err, report)
 	}
-	if why := unresolved(m); why != "" || !try {
+	if why := unresolved(m); why != "" {
 		return 0, why
 	}
-	for state := range m.CrashStates(m.OpCount(), vfs.StateOptions{Workload: "power", Seed: 5, Random: 1, MaxTorn: 1, MaxEach: 4}) {
-		states++
-		again := state.FS()
-		got, report, err := reopen(again, false)
-		if err != nil || !maps.Equal(got, want) {
-			return states, fmt.Sprintf("%s: %d events, want %d, %v\n%v", state.Name, len(got), len(want), err, report)
+	if failed != vfs.OpSync && failed != vfs.OpDirSync {
+		if n%sample(3) > 0 {
+			return 0, ""
 		}
-		if why := unresolved(again); why != "" {
-			return states, state.Name + ": " + why
+		from = m.OpCount()
+	}
+	o := vfs.StateOptions{
+		Workload: "power", Seed: 5, Random: 2, MaxTorn: 1, MaxEach: 4, Seen: map[[sha256.Size]byte]bool{},
+		Settled: func(name string) bool { return name == lockName },
+	}
+	for ops := from; ops <= m.OpCount(); ops++ {
+		for state := range m.CrashStates(ops, o) {
+			states++
+			again := state.FS()
+			got, report, err := reopen(again, false)
+			if err != nil || !maps.Equal(got, want) {
+				return states, fmt.Sprintf("%s: %d events, want %d, %v\n%v", state.Name, len(got), len(want), err, report)
+			}
+			if why := unresolved(again); why != "" {
+				return states, state.Name + ": " + why
+			}
 		}
 	}
 	return states, ""
@@ -175,38 +216,37 @@ func powerLoss(m *vfs.Mem, want model, try bool) (states int, why string) {
 // TestReplaceFails fails each call of a compaction, gives it up if that can be, and opens again without a reboot.
 func TestReplaceFails(t *testing.T) {
 	for i := range reworks {
-		for name, d := range failuresOfCalls {
-			states, undone := 0, 0
-			for n := 1; ; n++ {
-				m := vfs.NewMem()
-				var calls, at atomic.Int64
-				faulty := vfs.Inject(m, func(vfs.Call) vfs.Decision {
-					if at.Load() > 0 && calls.Add(1) == at.Load() {
-						return d
-					}
-					return vfs.Decision{}
-				})
-				s := fourSegments(t, faulty)
-				files := reworks[i].files(s)
-				at.Store(int64(n))
-				abandoned, err := compactOrAbandon(s, &reworks[i], files)
-				at.Store(0)
-				if calls.Load() < int64(n) {
-					t.Logf("%s, %s: %d calls, %d undone, %d states", reworks[i].name, name, n-1, undone, states)
-					break
-				}
-				if err != nil && !errors.Is(err, d.Err) && !errors.Is(err, ErrPending) {
-					t.Errorf("%s, %s, call %d: %v", reworks[i].name, name, n, err)
-				}
-				if abandoned {
-					undone++
-				}
-				s.crash()
-				more, why := powerLoss(m, s.events, n%sample(2) == 0)
-				if states += more; why != "" {
-					t.Fatalf("%s, %s, call %d (%v): %s", reworks[i].name, name, n, err, why)
-				}
+		for name, how := range failuresOfCalls {
+			calls, undone, states, why := replaceFails(t, &reworks[i], how)
+			if why != "" {
+				t.Errorf("%s, %s: %s", reworks[i].name, name, why)
 			}
+			t.Logf("%s, %s: %d calls, %d undone, %d states", reworks[i].name, name, calls, undone, states)
+		}
+	}
+}
+
+func replaceFails(t testing.TB, w *rework, how vfs.Decision) (calls, undone, states int, why string) {
+	for n := 1; ; n++ {
+		m, disk := vfs.NewMem(), &failingDisk{how: how}
+		s := fourSegments(t, vfs.Inject(m, disk.before))
+		files := w.files(s)
+		disk.nth = n
+		abandoned, err := compactOrAbandon(s, w, files)
+		disk.nth = 0
+		if disk.calls < n {
+			return n - 1, undone, states, ""
+		}
+		if err != nil && !errors.Is(err, how.Err) && !errors.Is(err, ErrPending) {
+			return n, undone, states, fmt.Sprintf("call %d: %v", n, err)
+		}
+		if abandoned {
+			undone++
+		}
+		s.crash()
+		more, why := powerLoss(m, s.events, disk.kind, n)
+		if states += more; why != "" {
+			return n, undone, states, fmt.Sprintf("call %d, %v (%v): %s", n, disk.kind, err, why)
 		}
 	}
 }
@@ -324,4 +364,59 @@ func besideReader(t testing.TB, w *rework, from, to, n int) (calls int, why stri
 	}
 	s.crash()
 	return faulty.Count(), ""
+}
+
+// TestReaderKeepsItsFiles has a reader that looked while the results had their temporary names: it finds them later.
+func TestReaderKeepsItsFiles(t *testing.T) {
+	w := &reworks[1]
+	m := vfs.NewMem()
+	s := fourSegments(t, m)
+	r, err := w.run(s, stepCommitted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig(m)
+	cfg.ReadOnly = true
+	st, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func() {
+		t.Helper()
+		entries, err := st.Dir.List()
+		if err != nil || len(entries) != 7 { // three segments and what stands beside them
+			t.Errorf("List = %v, %v", entries, err)
+		}
+		for _, id := range []uint64{2, 3} {
+			e, err := st.Dir.Stat(segment.Name(id))
+			if err != nil || e.Name != segment.Name(id) || e.Size != int64(len(resultBytes(m, id))) {
+				t.Errorf("Stat = %v, %v", e, err)
+			}
+			mapped, err := st.Dir.Map(segment.Name(id))
+			if err != nil || int64(mapped.Len()) != e.Size {
+				t.Errorf("Map = %v", err)
+			}
+			mapped.Close()
+		}
+		if got, err := readAll(st); err != nil || !maps.Equal(got, s.events) {
+			t.Errorf("%d events, %v", len(got), err)
+		}
+	}
+	look()
+	if err := r.Place(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+	s.crash()
+}
+
+// resultBytes returns the bytes of a result, wherever it is.
+func resultBytes(m *vfs.Mem, id uint64) []byte {
+	if b, ok := m.Files()[resultName(id)]; ok {
+		return b
+	}
+	return m.Files()[segment.Name(id)]
 }
