@@ -46,7 +46,7 @@ type opener struct {
 //
 // ctx bounds the open; an open that gives up has not hurt the store.
 //
-// Errors: *[vfs.LockedError]; *[vfs.UnsafePathError]; *[MetaError]; *[FutureError]; *[CorruptError];
+// Errors: *[vfs.LockedError]; *[vfs.UnsafePathError]; *[MetaError]; *[PendingError]; *[FutureError]; *[CorruptError];
 // *[TailMissingError]; *[HeadMismatchError]; [ErrNoStore]; the context's; I/O errors.
 func Open(ctx context.Context, cfg Config) (*State, error) {
 	cfg = cfg.withDefaults()
