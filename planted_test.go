@@ -51,7 +51,12 @@ var killers = map[planted.Bug]func() error{
 }
 
 // elsewhere lists the bugs that no check of this package can see yet, and why.
-var elsewhere = map[planted.Bug]string{}
+var elsewhere = map[planted.Bug]string{
+	planted.CompactionGuessed:   "coldstart's own tests see it; the root does not compact yet",
+	planted.ResultsNamedLate:    "coldstart's own tests see it; the root does not compact yet",
+	planted.SourcesRemovedEarly: "coldstart's own tests see it; the root does not compact yet",
+	planted.RecordRemovedEarly:  "coldstart's own tests see it; the root does not compact yet",
+}
 
 // orderHoldsWhenClocksGoBack is clocksMayJump for a store that may panic.
 func orderHoldsWhenClocksGoBack() error {

@@ -43,7 +43,8 @@ type Store struct {
 // Open repairs what a crash leaves; it never needs a flag for that. It refuses damage, and changes nothing then.
 //
 // Errors: *[OptionError]; *vfs.LockedError when somebody else writes; *coldstart.CorruptError,
-// *coldstart.TailMissingError, *coldstart.MetaError and *coldstart.HiddenError for damage, naming file, place and events;
+// *coldstart.TailMissingError, *coldstart.MetaError, *coldstart.HiddenError, *coldstart.IdempError and
+// *coldstart.PendingError for damage, naming file, place and events;
 // coldstart.ErrFuture for a store of a newer version; *vfs.UnsafePathError for links and special files in place of data; any I/O error.
 func Open(dir string, o *Options) (*Store, error) { return OpenContext(context.Background(), dir, o) }
 

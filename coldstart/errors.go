@@ -30,6 +30,9 @@ var (
 	ErrTailMissing = errors.New("coldstart: end of the log is missing")
 	// ErrHeadMismatch: the head that the caller kept is not in the log. It comes as *[HeadMismatchError].
 	ErrHeadMismatch = errors.New("coldstart: log does not hold the expected head")
+	// ErrPending: a compaction is under way, or was left half done; the next writable open resolves it. It comes as
+	// *[PendingError].
+	ErrPending = errors.New("coldstart: a compaction is pending")
 	// ErrNoStore: a read-only open of a directory that holds no store.
 	ErrNoStore = errors.New("coldstart: no store in this directory")
 )
@@ -129,6 +132,27 @@ func (e *MetaError) Error() string {
 
 // Unwrap returns the finding.
 func (e *MetaError) Unwrap() error { return e.Err }
+
+// A PendingError says that the record of a compaction cannot be acted on. It is not a cache: it says which of the
+// segments count, so it is neither guessed nor removed.
+type PendingError struct {
+	File string
+	Err  error // ErrDamaged, ErrForeign, ErrPending
+}
+
+func (e *PendingError) Error() string {
+	switch {
+	case errors.Is(e.Err, ErrPending):
+		return fmt.Sprintf("%v: %s; a writable open resolves it", e.Err, e.File)
+	case errors.Is(e.Err, ErrForeign):
+		return fmt.Sprintf("%v: %s; take it out of the directory", e.Err, e.File)
+	}
+	return fmt.Sprintf("%v: %s; restore it, or set it aside and open again: the headers of the segments then tell "+
+		"whether the log is whole without it, and if not, nothing is changed", e.Err, e.File)
+}
+
+// Unwrap returns the finding.
+func (e *PendingError) Unwrap() error { return e.Err }
 
 // A FutureError names a file that only a newer version can read.
 type FutureError struct {

@@ -116,8 +116,11 @@ func (o *opener) checkProofs(t *tail) error {
 }
 
 // find returns the segment with the given number, or nil.
-func (o *opener) find(id uint64) *link {
-	for _, l := range o.chain.links {
+func (o *opener) find(id uint64) *link { return o.chain.find(id) }
+
+// find returns the segment with the given number, or nil.
+func (c *chain) find(id uint64) *link {
+	for _, l := range c.links {
 		if l.id == id {
 			return l
 		}

@@ -84,6 +84,7 @@ type Report struct {
 	OpenFences  uint64 // fences that were open when the log ended; this open hides their events for ever
 	Moved       uint64 // frames moved to a new file because nothing proves that they are durable
 	SkippedSeqs uint64 // sequences given up because a relaxed writer may have shown them to somebody
+	Pending     string // what became of a compaction that a crash had interrupted; "" for none
 
 	// Events of kinds that are the store's own and unknown to this version: those read by this open, and those of
 	// the log as far as an artifact has kept count of what this open did not read. Never nil.

@@ -20,12 +20,17 @@ const (
 	snapshotName   = "index.fbati"
 	checkpointName = "index.ckpt"
 
+	pendingName      = "compaction.pending"
 	cursorsName      = "cursors" // a directory
 	quarantineSuffix = ".quarantine"
+
+	// resultSuffix ends the name of a segment that a compaction has written and not put in its place yet. Before the
+	// record of the compaction is resolved it may hold the only copy of events; afterwards it is a left-over.
+	resultSuffix = ".compact"
 )
 
 // otherNames are files of the store that other packages, or later versions of this one, look after.
-var otherNames = []string{snapshotName, checkpointName, "index.idemp", "visibility_ranges.fbv", "compaction.pending"}
+var otherNames = []string{snapshotName, checkpointName, "index.idemp", "visibility_ranges.fbv", pendingName}
 
 // A nameKind is what we make of a name.
 type nameKind uint8
@@ -37,7 +42,7 @@ const (
 	nameQuarantined          // a file that recovery took out of the log, or that a repair keeps as it was
 	nameBlocks               // index blocks of a segment
 	nameCatalog              // a catalog over sealed segments: a cache
-	nameLeftover             // a temporary file of our own atomic replacement
+	nameLeftover             // a temporary file of our own atomic replacement, or a result of no compaction
 )
 
 // A listing is what is in the directory.
@@ -48,7 +53,7 @@ type listing struct {
 	catalogs                   []string
 	leftovers                  []string
 	strangers                  []string
-	hasAnchor                  bool
+	inhabited                  bool // an anchor or a pending compaction says that a store has been here
 	hasSnapshot, hasCheckpoint bool
 	highest                    uint64 // number ever seen on a segment, quarantined ones included
 }
@@ -103,7 +108,7 @@ func (l *listing) add(e vfs.Entry) error {
 		l.leftovers = append(l.leftovers, e.Name)
 	}
 	l.highest = max(l.highest, id)
-	l.hasAnchor = l.hasAnchor || e.Name == anchorName
+	l.inhabited = l.inhabited || e.Name == anchorName || e.Name == pendingName
 	l.hasSnapshot = l.hasSnapshot || e.Name == snapshotName
 	l.hasCheckpoint = l.hasCheckpoint || e.Name == checkpointName
 	return nil
@@ -127,6 +132,11 @@ func classify(name string) (id uint64, kind nameKind) {
 	}
 	if _, _, ok := index.ParseCatalogName(name); ok {
 		return 0, nameCatalog
+	}
+	if base, found := strings.CutSuffix(name, resultSuffix); found {
+		if _, ok := segment.ParseName(base); ok {
+			return 0, nameLeftover
+		}
 	}
 	if isOurs(name) {
 		return 0, nameOurs
@@ -178,6 +188,9 @@ func quarantineBase(name string) (base string, ok bool) {
 	n, err := strconv.Atoi(number)
 	return base, err == nil && n > 1 && quarantineName(base, n) == name
 }
+
+// resultName returns where a compaction writes the segment that is to take the number id.
+func resultName(id uint64) string { return segment.Name(id) + resultSuffix }
 
 func isOurs(name string) bool {
 	return name == metaName || name == lockName || name == anchorName || name == cursorsName ||

@@ -49,7 +49,7 @@ type opener struct {
 //
 // ctx bounds the open; an open that gives up has not hurt the store.
 //
-// Errors: *[vfs.LockedError]; *[vfs.UnsafePathError]; *[MetaError]; *[FutureError]; *[CorruptError];
+// Errors: *[vfs.LockedError]; *[vfs.UnsafePathError]; *[MetaError]; *[PendingError]; *[FutureError]; *[CorruptError];
 // *[TailMissingError]; *[HeadMismatchError]; [ErrNoStore]; the context's; I/O errors.
 func Open(ctx context.Context, cfg Config) (*State, error) {
 	cfg = cfg.withDefaults()
@@ -137,6 +137,9 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 	if err := o.identify(true); err != nil {
 		return nil, err
 	}
+	if err := o.resolvePending(ctx); err != nil {
+		return nil, err
+	}
 	v, err := o.survey(ctx)
 	if err != nil {
 		return nil, err
@@ -160,7 +163,7 @@ func (o *opener) identify(create bool) error {
 	switch {
 	case !errors.Is(err, ErrAbsent):
 		return err
-	case len(l.segments) > 0 || len(l.quarantined) > 0 || l.hasAnchor:
+	case len(l.segments) > 0 || len(l.quarantined) > 0 || l.inhabited:
 		return err // a store has been here
 	case !create:
 		return fmt.Errorf("%w: %s", ErrNoStore, o.cfg.Dir)

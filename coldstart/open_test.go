@@ -200,6 +200,7 @@ func strangers(t testing.TB) string {
 	s.close()
 	for name, removed := range map[string]bool{
 		"anchor.tmp": true, "store.meta.tmp": true, "0000000004.fbat.tmp": true, "index.fbati.tmp": true,
+		"0000000002.fbat.compact": true, "compaction.pending.tmp": true, "2.fbat.compact": false, "anchor.compact": false,
 		"notes.tmp": false, ".tmp": false, ".lock.tmp": false, "4.fbat": false, "0000000004.fbat.bak": false, "x": false,
 	} {
 		fsys.SetFile(name, []byte("?"))
@@ -217,7 +218,7 @@ func strangers(t testing.TB) string {
 }
 
 func TestSpecialFiles(t *testing.T) {
-	for _, name := range []string{metaName, anchorName, lockName, segment.Name(2), segment.Name(9), "index.fbati", "anchor.tmp"} {
+	for _, name := range []string{metaName, anchorName, lockName, segment.Name(2), segment.Name(9), "index.fbati", "anchor.tmp", pendingName, resultName(2)} {
 		for _, mode := range []fs.FileMode{fs.ModeSymlink, fs.ModeNamedPipe, fs.ModeDir, fs.ModeDevice} {
 			fsys := vfs.NewMem()
 			s, _ := threeSegments(t, fsys)

@@ -22,6 +22,20 @@ var killers = map[planted.Bug]func() string{
 	planted.SequenceReusedAfterCut:  func() string { return sequencesReused(fatal{}) },
 	planted.AnchorIgnored:           damaged("tail missing"),
 	planted.StrangersTempRemoved:    func() string { return strangers(fatal{}) },
+	planted.CompactionGuessed:       compactions,
+	planted.ResultsNamedLate:        compactions,
+	planted.SourcesRemovedEarly:     compactions,
+	planted.RecordRemovedEarly:      compactions,
+}
+
+// compactions crashes inside each compaction.
+func compactions() string {
+	for i := range reworks {
+		if _, why := crashCompaction(fatal{}, &reworks[i]); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 // damaged tries the directories for one row of the verdict table.

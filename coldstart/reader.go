@@ -51,8 +51,9 @@ func suspicious(err error) bool {
 
 // A sight is what a writer changes when it is at work.
 type sight struct {
-	segments []segmentFile
-	signal   Signal
+	segments  []segmentFile
+	leftovers []string // the results of a compaction among them
+	signal    Signal
 }
 
 func (o *opener) sight() (*sight, error) {
@@ -64,15 +65,18 @@ func (o *opener) sight() (*sight, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sight{l.segments, signal}, nil
+	return &sight{l.segments, l.leftovers, signal}, nil
 }
 
 func (s *sight) same(t *sight) bool {
-	return s.signal == t.signal && slices.Equal(s.segments, t.segments)
+	return s.signal == t.signal && slices.Equal(s.segments, t.segments) && slices.Equal(s.leftovers, t.leftovers)
 }
 
 func (o *opener) openUnlocked(ctx context.Context) (*State, error) {
 	if err := o.identify(false); err != nil {
+		return nil, err
+	}
+	if err := o.viewPending(); err != nil {
 		return nil, err
 	}
 	v, err := o.survey(ctx)

@@ -85,6 +85,9 @@ func (r *Report) writeUndone(s *sheet) {
 	count("rolled back", r.OpenFences, "open fences: %d", r.OpenFences)
 	count("moved", r.Moved, "%d frames to a new file", r.Moved)
 	count("skipped", r.SkippedSeqs, "%d sequences", r.SkippedSeqs)
+	if r.Pending != "" {
+		s.line("compaction", "%s", r.Pending)
+	}
 }
 
 // writePhases writes how long it took, in one line.
@@ -127,6 +130,7 @@ type reportJSON struct {
 	OpenFences  uint64 `json:"fences_rolled_back"`
 	Moved       uint64 `json:"frames_moved"`
 	SkippedSeqs uint64 `json:"sequences_skipped"`
+	Pending     string `json:"compaction,omitempty"`
 
 	Reserved      map[event.Kind]uint64 `json:"reserved_kinds,omitempty"`
 	ReservedTotal map[event.Kind]uint64 `json:"reserved_kinds_total,omitempty"`

@@ -23,7 +23,7 @@ func fullReport() Report {
 			{Err: fmt.Errorf("anchor: %w", ErrDamaged)}, {Rung: RungSnapshot, Err: ErrAbsent}, {RungFooters, 17, segment.ErrDamaged},
 		},
 		Restored: 99_700, Replayed: 250, Frames: 260, Fences: 3, Bytes: 81_920,
-		TornBytes: 7, LostFrames: 2, Batches: 1, BatchEvents: 4, OpenFences: 1, Moved: 5, SkippedSeqs: 600,
+		TornBytes: 7, LostFrames: 2, Batches: 1, BatchEvents: 4, OpenFences: 1, Moved: 5, SkippedSeqs: 600, Pending: "finished",
 		Reserved:      map[event.Kind]uint64{event.Kind(0xd001): 2},
 		ReservedTotal: map[event.Kind]uint64{event.Kind(0xd001): 9, event.Kind(0x0003): 1},
 		Quarantined:   []string{segment.Name(1001) + quarantineSuffix}, Removed: []string{"anchor.tmp"}, Unknown: []string{"notes.txt"},
@@ -54,6 +54,7 @@ rolled back  unfinished batches: 1, with 4 events
 rolled back  open fences: 1
 moved        5 frames to a new file
 skipped      600 sequences
+compaction   finished
 reserved     kind 0:3: 1 events, 0 of them read by this open
 reserved     kind d:1: 9 events, 2 of them read by this open
 step down    anchor: coldstart: damaged
@@ -96,7 +97,7 @@ func TestReportJSON(t *testing.T) {
 		`{"source":"tail","first_segment":1000,"last_segment":1000,"segments":1}],` +
 		`"events_restored":99700,"events_replayed":250,"frames_read":260,"fence_frames_read":3,"bytes_read":81920,` +
 		`"torn_bytes":7,"lost_frames":2,"batches_rolled_back":1,"batch_events_rolled_back":4,"fences_rolled_back":1,` +
-		`"frames_moved":5,"sequences_skipped":600,"reserved_kinds":{"d:1":2},"reserved_kinds_total":{"0:3":1,"d:1":9},` +
+		`"frames_moved":5,"sequences_skipped":600,"compaction":"finished","reserved_kinds":{"d:1":2},"reserved_kinds_total":{"0:3":1,"d:1":9},` +
 		`"quarantined":["0000001001.fbat.quarantine"],"removed":["anchor.tmp"],"unknown_files":["notes.txt"],` +
 		`"phases":[{"name":"headers","micros":12000},{"name":"tail","micros":3}]}`
 	got, err := json.Marshal(fullReport())

@@ -57,11 +57,16 @@ func (s *State) Seal(ctx context.Context, u Unsealed) error {
 	if err := s.cfg.Hook.Hit(fault.Site{Point: fault.SegmentSealed, Segment: id, Seq: u.Next.LastSeq}); err != nil {
 		return err
 	}
-	return s.writeAnchor(Anchor{
-		End:     segment.Pos{Segment: u.Next.Segment, Offset: u.Next.Len()},
-		LastSeq: u.Next.LastSeq, LastHLC: u.Next.LastHLC, TreeSize: u.Next.TreeSize, Root: u.Next.Root,
-		Relaxed: s.cfg.Relaxed, Limit: s.cfg.SegmentSize,
-	})
+	return s.writeAnchor(anchorAt(&u.Next, &s.cfg))
+}
+
+// anchorAt returns the anchor for the start of the segment with header h.
+func anchorAt(h *segment.Header, cfg *Config) Anchor {
+	return Anchor{
+		End:     segment.Pos{Segment: h.Segment, Offset: h.Len()},
+		LastSeq: h.LastSeq, LastHLC: h.LastHLC, TreeSize: h.TreeSize, Root: h.Root,
+		Relaxed: cfg.Relaxed, Limit: cfg.SegmentSize,
+	}
 }
 
 // buildFooter encodes the footer of u from its frames.

@@ -125,6 +125,13 @@ func (s *State) closeIdemp() error {
 	return s.Idemp.Close()
 }
 
+// repeatAnchor writes the anchor again, so that both of its slots say the same.
+func (s *State) repeatAnchor() error {
+	s.anchoring.Lock()
+	defer s.anchoring.Unlock()
+	return s.anchor.write(s.anchored)
+}
+
 // Close releases everything, syncs nothing, and writes nothing. Views that readers hold stay usable.
 func (s *State) Close() error {
 	s.next.close()

@@ -169,6 +169,11 @@ func (v *verifier) look() error {
 		}
 	}
 	v.result.Store = v.meta.Store
+	if err := v.viewPending(); err != nil {
+		if err := v.found(err); err != nil {
+			return err
+		}
+	}
 	if err := v.readAnchorAgain(); err != nil {
 		return err
 	}

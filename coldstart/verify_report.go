@@ -76,6 +76,7 @@ func findingOf(err error) (f Finding, ok bool) {
 	var missing *TailMissingError
 	var future *FutureError
 	var identity *MetaError
+	var pending *PendingError
 	var frame *segment.FrameError
 	var ranges *HiddenError
 	var keys *IdempError
@@ -99,6 +100,8 @@ func findingOf(err error) (f Finding, ok bool) {
 		return Finding{File: keys.File, Reason: "evicted keys", Err: keys.Err}, true
 	case errors.As(err, &page):
 		return Finding{File: page.File, Offset: page.Offset, Reason: page.Reason, Err: page.Err}, true
+	case errors.As(err, &pending):
+		return Finding{File: pending.File, Reason: "record of a compaction", Err: pending.Err}, true
 	case errors.As(err, &frame):
 		return Finding{
 			File: segment.Name(frame.Segment), Segment: frame.Segment, Offset: frame.Offset, Reason: frame.Reason, Err: frame,

@@ -30,6 +30,7 @@ var fileRoles = []struct{ pattern, role, loss string }{
 	{"cursors", "positions of consumers", "redelivery"},
 	{"*.fbat.quarantine", "segment that recovery took out of the log", "evidence; no event"},
 	{"*.quarantine*", "damaged file that a repair has replaced", "evidence; no event"},
+	{"*.fbat.compact", "segment that a compaction has written", "while compaction.pending is there: the events in it"},
 	{"*.tmp", "left-over of a replacement", "nothing"},
 }
 

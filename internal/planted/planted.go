@@ -46,6 +46,10 @@ const (
 	BlockBeforeSync                        // an index block covers frames that are not durable
 	SnapshotPlaceUnchecked                 // a snapshot's place in the log is not compared with the log
 	SnapshotAheadTrusted                   // a snapshot that is ahead of the log is served
+	CompactionGuessed                      // a result that lies there is taken for a committed one
+	ResultsNamedLate                       // a compaction is committed before its results' names are durable
+	SourcesRemovedEarly                    // sources are removed before the results' new names are durable
+	RecordRemovedEarly                     // the record is removed before the sources' removal is durable
 
 	bugEnd
 )
@@ -66,6 +70,9 @@ var names = [bugEnd]string{
 	LinkFollowed: "LinkFollowed", MapWithoutLengthCheck: "MapWithoutLengthCheck",
 	StrangersTempRemoved: "StrangersTempRemoved", BlockBeforeSync: "BlockBeforeSync",
 	SnapshotPlaceUnchecked: "SnapshotPlaceUnchecked", SnapshotAheadTrusted: "SnapshotAheadTrusted",
+	CompactionGuessed: "CompactionGuessed",
+	ResultsNamedLate:  "ResultsNamedLate", SourcesRemovedEarly: "SourcesRemovedEarly",
+	RecordRemovedEarly: "RecordRemovedEarly",
 }
 
 // String returns the name of b as it stands in the source.
