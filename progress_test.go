@@ -32,7 +32,7 @@ func TestProgress(t *testing.T) {
 	t.Parallel()
 	mem := segmentedStore(t)
 	var told []batpak.Progress
-	o := &batpak.Options{ReadOnly: true, Progress: func(p batpak.Progress) { told = append(told, p) }}
+	o := &batpak.Options{ReadOnly: true, NoSnapshot: true, NoCheckpoint: true, Progress: func(p batpak.Progress) { told = append(told, p) }}
 	o.SetFS(mem)
 	st, err := batpak.Open(vfs.MemDir, o)
 	if err != nil {
@@ -57,7 +57,7 @@ func TestOpenContextEnds(t *testing.T) {
 	t.Parallel()
 	mem := segmentedStore(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	o := &batpak.Options{Progress: func(p batpak.Progress) { cancel() }}
+	o := &batpak.Options{NoSnapshot: true, NoCheckpoint: true, Progress: func(p batpak.Progress) { cancel() }}
 	o.SetFS(mem)
 	if _, err := batpak.OpenContext(ctx, vfs.MemDir, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("OpenContext = %v, want %v", err, context.Canceled)

@@ -43,7 +43,7 @@ func TestRepair(t *testing.T) {
 	calls := 0
 	o.Progress = func(p batpak.Progress) { calls++ }
 	report, err := batpak.Repair(t.Context(), vfs.MemDir, o)
-	if err != nil || !report.Complete() || len(report.Actions) != 2 || calls != report.Segments {
+	if err != nil || !report.Complete() || len(report.Actions) != 4 || calls != report.Segments {
 		t.Fatalf("Repair = %v, %d calls of Progress\n%v", err, calls, report)
 	}
 	l := &life{opts: r.opts, mem: m}

@@ -26,7 +26,8 @@ const (
 	checkpointFixedLen = 48
 	offCheckpointSum   = 12
 
-	// checkpointSlack is by how much a compressed image may be longer than the image.
+	// checkpointSlack is by how much a compressed image may be longer than the image, and the least that is allowed for
+	// decompressing one.
 	checkpointSlack = 64 << 10
 )
 
@@ -71,7 +72,7 @@ func unpackCheckpoint(b []byte, store [16]byte, most int) ([]byte, error) {
 		return nil, ErrForeign
 	}
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(max(n, 1)), zstd.WithDecoderMaxWindow(zstd.MinWindowSize<<13))
+		zstd.WithDecoderMaxMemory(max(n, checkpointSlack)), zstd.WithDecoderMaxWindow(zstd.MinWindowSize<<13))
 	if err != nil {
 		return nil, fmt.Errorf("decompress checkpoint: %w", err)
 	}
