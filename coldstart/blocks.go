@@ -63,7 +63,7 @@ func readCover(dir vfs.Dir, h *segment.Header, limit int64) (*cover, error) {
 	c := noCover(h)
 	err = file.Guarded(func() error { return c.walk(file, h, limit) })
 	if err == nil && len(c.stretches) > 0 {
-		err = file.Guarded(func() error { return c.holds(dir, h) })
+		err = file.Guarded(func() error { return c.holds(file, h) })
 	}
 	switch {
 	case err == nil:
@@ -145,7 +145,7 @@ func (c *cover) take(b *segment.Block, h *segment.Header, limit int64) error {
 }
 
 // holds checks that the last covered event is where the last block says: that the log is the one that was indexed.
-func (c *cover) holds(dir vfs.Dir, h *segment.Header) error {
+func (c *cover) holds(file *index.Blocks, h *segment.Header) error {
 	foot, err := c.runs[len(c.runs)-1].Footer()
 	if err != nil {
 		return err
@@ -160,13 +160,8 @@ func (c *cover) holds(dir vfs.Dir, h *segment.Header) error {
 	if int64(l.Offset)+int64(l.Length) > c.at.offset {
 		return fmt.Errorf("%w: index block names a frame behind its end", ErrDamaged)
 	}
-	f, err := dir.OpenRead(segment.Name(h.Segment))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	b := make([]byte, l.Length)
-	if _, err := f.ReadAt(b, int64(l.Offset)); err != nil {
+	if _, err := file.ReadFrame(b, int64(l.Offset)); err != nil {
 		return stale(err)
 	}
 	frame, err := segment.NewSeal(h.Salt).DecodeFrame(b, h.Segment, int64(l.Offset))

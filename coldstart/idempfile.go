@@ -27,6 +27,9 @@ func (e *IdempError) Unwrap() error { return e.Err }
 //
 // Errors: *[IdempError]; *[FutureError]; I/O errors.
 func (o *opener) readIdemp() (*idemp.Table, error) {
+	if o.lock != nil && !o.listing.has(idemp.FileName) {
+		return nil, nil
+	}
 	t, err := idemp.Open(o.dir, o.meta.Store)
 	switch {
 	case errors.Is(err, idemp.ErrAbsent):

@@ -47,15 +47,15 @@ const (
 
 // A listing is what is in the directory.
 type listing struct {
-	segments                   []segmentFile // by number
-	quarantined                []string
-	blocks                     []uint64 // segments with a file of index blocks
-	catalogs                   []string
-	leftovers                  []string
-	strangers                  []string
-	inhabited                  bool // an anchor or a pending compaction says that a store has been here
-	hasSnapshot, hasCheckpoint bool
-	highest                    uint64 // number ever seen on a segment, quarantined ones included
+	segments    []segmentFile // by number
+	quarantined []string
+	blocks      []uint64 // segments with a file of index blocks
+	catalogs    []string
+	leftovers   []string
+	strangers   []string
+	ours        []string // other files of the store
+	inhabited   bool     // an anchor or a pending compaction says that a store has been here
+	highest     uint64   // number ever seen on a segment, quarantined ones included
 }
 
 // A segmentFile is a segment by what the directory says of it.
@@ -82,6 +82,9 @@ func list(dir vfs.Dir) (*listing, error) {
 	return l, nil
 }
 
+// has reports whether there is a file of the store with this name that is no segment.
+func (l *listing) has(name string) bool { return slices.Contains(l.ours, name) }
+
 func (l *listing) add(e vfs.Entry) error {
 	id, kind := classify(e.Name)
 	if kind == nameStranger {
@@ -97,6 +100,8 @@ func (l *listing) add(e vfs.Entry) error {
 	switch kind {
 	case nameSegment:
 		l.segments = append(l.segments, segmentFile{id, e.Size, e.Stamp})
+	case nameOurs:
+		l.ours = append(l.ours, e.Name)
 	case nameQuarantined:
 		l.quarantined = append(l.quarantined, e.Name)
 	case nameBlocks:
@@ -109,8 +114,6 @@ func (l *listing) add(e vfs.Entry) error {
 	}
 	l.highest = max(l.highest, id)
 	l.inhabited = l.inhabited || e.Name == anchorName || e.Name == pendingName
-	l.hasSnapshot = l.hasSnapshot || e.Name == snapshotName
-	l.hasCheckpoint = l.hasCheckpoint || e.Name == checkpointName
 	return nil
 }
 

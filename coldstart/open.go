@@ -159,6 +159,7 @@ func (o *opener) identify(create bool) error {
 	if err != nil {
 		return err
 	}
+	o.listing = l
 	o.meta, err = readMeta(o.dir)
 	switch {
 	case !errors.Is(err, ErrAbsent):
@@ -187,8 +188,10 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.listing, err = list(o.dir); err != nil {
-		return nil, err
+	if o.lock == nil || o.created || o.report.Pending != "" { // else nobody has changed it since
+		if o.listing, err = list(o.dir); err != nil {
+			return nil, err
+		}
 	}
 	o.report.Unknown = o.listing.strangers
 	o.phase("list")
@@ -302,7 +305,7 @@ func (o *opener) newState(v *survey) (*State, error) {
 	var sealed []*index.Sealed
 	var memory []*replay
 	if o.image != nil {
-		whole := o.report.Rung == RungSnapshot && (o.listing.hasCheckpoint || o.cfg.NoCheckpoint)
+		whole := o.report.Rung == RungSnapshot && (o.listing.has(checkpointName) || o.cfg.NoCheckpoint)
 		s.older.begin(o.image, whole)
 	}
 	for i := range v.runs {

@@ -50,6 +50,9 @@ type compaction struct {
 //
 // Errors: *[PendingError]; *[FutureError]; *[CorruptError]; the context's; I/O errors.
 func (o *opener) resolvePending(ctx context.Context) error {
+	if !o.listing.has(pendingName) && !planted.On(planted.CompactionGuessed) {
+		return nil
+	}
 	rec, err := readPending(o.dir, o.meta.Store)
 	if planted.On(planted.CompactionGuessed) && (rec == nil || rec.state == statePrepared) {
 		if err := guessed(o.dir); err != nil {

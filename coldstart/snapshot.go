@@ -16,6 +16,9 @@ func (o *opener) fromSnapshot(ctx context.Context) ([]olderRun, error) {
 	if o.cfg.NoSnapshot {
 		return nil, errOff
 	}
+	if !o.listing.has(snapshotName) {
+		return nil, ErrAbsent
+	}
 	return o.fromImage(ctx, snapshotName, func() (*image, error) {
 		m, err := o.dir.Map(snapshotName)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -41,6 +44,9 @@ func (o *opener) fromSnapshot(ctx context.Context) ([]olderRun, error) {
 func (o *opener) fromCheckpoint(ctx context.Context) ([]olderRun, error) {
 	if o.cfg.NoCheckpoint {
 		return nil, errOff
+	}
+	if !o.listing.has(checkpointName) {
+		return nil, ErrAbsent
 	}
 	return o.fromImage(ctx, checkpointName, func() (*image, error) {
 		most := o.mostImage()

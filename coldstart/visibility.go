@@ -29,7 +29,12 @@ func (e *HiddenError) Unwrap() error { return e.Err }
 // File covers nothing.
 //
 // Errors: *[HiddenError]; *[FutureError]; I/O errors.
-func (o *opener) readHidden() (hidden.File, error) { return readHidden(o.dir, o.meta.Store) }
+func (o *opener) readHidden() (hidden.File, error) {
+	if o.lock != nil && !o.listing.has(hidden.FileName) {
+		return hidden.File{}, nil
+	}
+	return readHidden(o.dir, o.meta.Store)
+}
 
 func readHidden(dir vfs.Dir, store [16]byte) (hidden.File, error) {
 	f, err := hidden.Read(dir, store)

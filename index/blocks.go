@@ -54,6 +54,9 @@ func (b *Blocks) Open(at int64) (*segment.Block, error) {
 	return block, err
 }
 
+// ReadFrame reads from the segment that the blocks are about.
+func (b *Blocks) ReadFrame(p []byte, off int64) (int, error) { return b.file.ReadAt(p, off) }
+
 // Guarded is [vfs.Map.Guarded] of the mapped file.
 func (b *Blocks) Guarded(fn func() error) error { return b.m.Guarded(fn) }
 

@@ -157,18 +157,20 @@ func (d *osDir) Map(name string) (*Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, info, err := openRegular(path, os.O_RDONLY, 0)
+	// mmap opens by path, and follows links: the same regular file must stand there before and after.
+	before, err := os.Lstat(path)
+	if err == nil {
+		err = checkRegular(path, before)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	r, err := mmap.Open(path)
 	if err != nil {
 		return nil, &fs.PathError{Op: "map", Path: path, Err: err}
 	}
-	// mmap opens by path: what it opened is f only if the path still leads there.
 	after, err := os.Lstat(path)
-	if err == nil && !os.SameFile(info, after) {
+	if err == nil && !os.SameFile(before, after) {
 		err = &UnsafePathError{Name: path, Reason: "replaced while opening"}
 	}
 	if err != nil {

@@ -38,24 +38,35 @@ func (f *osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// openRegular opens the file at path if it is a regular file with one link, and the one that stood there
-// before it was opened. With os.O_CREATE in flag it may be missing.
+// openRegular opens the file at path if it is a regular file with one link. With os.O_CREATE in flag it may be missing.
+// Where an open can neither follow a link nor wait, the file is looked at once it is open; elsewhere it must be the one
+// that stood there before.
 func openRegular(path string, flag int, perm fs.FileMode) (*os.File, fs.FileInfo, error) {
 	if planted.On(planted.LinkFollowed) {
 		return openAny(path, flag, perm)
 	}
-	before, err := os.Lstat(path)
-	switch {
-	case err == nil:
-		err = checkRegular(path, before)
-	case flag&os.O_CREATE != 0 && errors.Is(err, fs.ErrNotExist):
-		err = nil
-	}
-	if err != nil {
-		return nil, nil, err
+	var before fs.FileInfo
+	if safeFlags == 0 {
+		var err error
+		before, err = os.Lstat(path)
+		switch {
+		case err == nil:
+			err = checkRegular(path, before)
+		case flag&os.O_CREATE != 0 && errors.Is(err, fs.ErrNotExist):
+			err = nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
 	}
 	f, err := os.OpenFile(path, flag|safeFlags, perm)
 	if err != nil {
+		// A link, a directory, a socket? The errno does not tell all of them.
+		if info, statErr := os.Lstat(path); statErr == nil {
+			if unsafe := checkType(path, info.Mode()); unsafe != nil {
+				err = unsafe
+			}
+		}
 		return nil, nil, err
 	}
 	info, err := f.Stat()
