@@ -3,6 +3,7 @@ package batpak
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"batpak/coldstart"
 )
@@ -24,9 +25,25 @@ func (s *Store) indexBlocks() {
 			continue
 		}
 		s.commit.folder.Fold()
+		start := time.Now()
 		if err := s.state.IndexBlock(b.ctx, w, s.durable.Load()); err != nil && b.ctx.Err() == nil {
 			s.opts.Logger.Warn("write index block", "err", err)
 		}
+		b.rest(indexRest * time.Since(start))
+	}
+}
+
+// indexRest is how much longer the index rests than it works: a segment that fills in less than a second gets its footer
+// before blocks would be worth what they take from the appends.
+const indexRest = 3
+
+// rest waits for d, or for Close.
+func (b *background) rest(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-b.ctx.Done():
+	case <-timer.C:
 	}
 }
 

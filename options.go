@@ -47,7 +47,7 @@ const (
 	defaultSegmentSize    = 64 << 20
 	defaultSyncEvery      = 50 * time.Millisecond
 	defaultFillAhead      = 8 << 20
-	defaultIndexEvery     = 1 << 20
+	defaultIndexEvery     = 2 << 20
 	defaultMaxEventBytes  = 16 << 20
 	defaultMaxBatchEvents = 10_000
 	defaultMaxBatchBytes  = 32 << 20
@@ -95,7 +95,7 @@ type Options struct {
 	FillAhead int64
 
 	// IndexEvery is how many bytes of the active segment may become durable before the index so far is written down, in
-	// the background, so that an open after a crash replays no more than that. Zero means 1 MiB; at least 1.
+	// the background, so that an open after a crash replays no more than that. Zero means 2 MiB; at least 1.
 	IndexEvery int64
 
 	// ContinueWithoutIdemp opens a store whose index.idemp is damaged without it. A retry of an append whose event has

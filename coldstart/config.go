@@ -25,7 +25,7 @@ type Config struct {
 	FillAhead   int64 // bytes of zeroes kept ready behind the last frame; 0 and below mean none
 
 	// IndexEvery is how many bytes an index block is to cover: blocks that cover less, since the store was closed, are
-	// taken in by later ones. Zero means 1 MiB.
+	// taken in by later ones. Zero means 2 MiB.
 	IndexEvery int64
 
 	// NoSnapshot and NoCheckpoint neither read nor write the artifact.
@@ -58,7 +58,7 @@ func (c Config) withDefaults() Config {
 		c.SegmentSize = segment.MinSize
 	}
 	if c.IndexEvery == 0 {
-		c.IndexEvery = 1 << 20
+		c.IndexEvery = 2 << 20
 	}
 	if c.Now == nil {
 		c.Now = time.Now
