@@ -6,10 +6,43 @@ import (
 	"time"
 
 	"batpak/coldstart"
+	"batpak/internal/vfs"
 )
 
 // indexAtClose is how much of the active segment Close leaves without an index block: replaying it is as fast as opening one.
 const indexAtClose = 32 << 10
+
+// settleIn does what Open has left for later.
+func (s *Store) settleIn() {
+	s.state.Beacon.SetBoot(vfs.BootID())
+	s.state.Sweep()
+	if err := s.lookAhead(); err != nil && s.background.ctx.Err() == nil {
+		s.opts.Logger.Warn("look ahead of the log", "err", err)
+	}
+}
+
+// lookAhead ends the active segment if there is anything behind the log in its file.
+func (s *Store) lookAhead() error {
+	c := &s.commit
+	w := c.current.Load()
+	for from := int64(0); ; {
+		at, found, err := s.state.Ahead(s.background.ctx, w, from)
+		if err != nil || !found {
+			return err
+		}
+		c.mu.Lock()
+		stale := c.writer == w && at > w.End() // nobody is writing now
+		if stale {
+			s.opts.Logger.Error("bytes behind the log", "segment", w.Header().Segment, "offset", at)
+			err = s.rotate()
+		}
+		c.mu.Unlock()
+		if stale || err != nil {
+			return err
+		}
+		from = at
+	}
+}
 
 // indexBlocks writes index blocks whenever it is woken.
 func (s *Store) indexBlocks() {

@@ -45,7 +45,7 @@ func (b *background) start(s *Store) {
 	b.pending = append(b.pending, s.state.Pending...)
 	b.wg.Go(func() { s.prepare() })
 	b.wg.Go(func() { s.sealAll() })
-	b.wg.Go(func() { s.state.Sweep(); s.indexBlocks() })
+	b.wg.Go(func() { s.settleIn(); s.indexBlocks() })
 	switch s.opts.Sync {
 	case SyncInterval:
 		ticker := time.NewTicker(s.opts.SyncEvery)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync/atomic"
 
 	"batpak/internal/vfs"
 	"batpak/internal/wire"
@@ -24,7 +25,7 @@ import (
 //	32      8     segment
 //	40      8     durable        bytes of the segment's file that a sync has covered
 //	48      8     last sequence  of the events among them
-//	56      8     zero
+//	56      8     boot           of the system, vfs.BootID; 0 when it is not known
 const (
 	beaconMagic   = "BATPAKBC"
 	beaconVersion = 1
@@ -42,6 +43,7 @@ const (
 	beaconSegmentAt = 32
 	beaconDurableAt = 40
 	beaconSeqAt     = 48
+	beaconBootAt    = 56
 )
 
 // A Signal is what a beacon says.
@@ -49,6 +51,7 @@ type Signal struct {
 	Durable segment.Pos // everything before it in this segment survives power loss
 	Seq     uint64      // last sequence of the events before Durable; 0 for none
 	Relaxed bool        // readers may see more than is durable
+	Boot    uint64      // of the system that the writer ran on; 0 when it is not known
 }
 
 // A Beacon tells other processes, and the next recovery, how far the log is durable. Not safe for concurrent use: it
@@ -56,7 +59,12 @@ type Signal struct {
 type Beacon struct {
 	file io.WriterAt
 	buf  [beaconLen]byte
+	boot atomic.Uint64
 }
+
+// SetBoot says which boot of the system the writer runs on; see [vfs.BootID]. It is for the background: Publish says so
+// from then on.
+func (b *Beacon) SetBoot(id uint64) { b.boot.Store(id) }
 
 // newBeacon returns a beacon that writes to the lock file of the store.
 func newBeacon(file io.WriterAt, store [16]byte, relaxed bool) *Beacon {
@@ -79,6 +87,7 @@ func (b *Beacon) Publish(durable segment.Pos, seq uint64) error {
 	le.PutUint64(b.buf[beaconSegmentAt:], durable.Segment)
 	le.PutUint64(b.buf[beaconDurableAt:], uint64(durable.Offset))
 	le.PutUint64(b.buf[beaconSeqAt:], seq)
+	le.PutUint64(b.buf[beaconBootAt:], b.boot.Load())
 	le.PutUint32(b.buf[sumAt:], artifactSum(b.buf[:]))
 	_, err := b.file.WriteAt(b.buf[:], vfs.LockDataOffset)
 	return err
@@ -96,8 +105,8 @@ func decodeBeacon(b []byte, store [16]byte) (s Signal, ok bool) {
 	r.Copy(of[:])
 	s.Durable = segment.Pos{Segment: r.Uint64(), Offset: int64(r.Uint64())}
 	s.Seq, s.Relaxed = r.Uint64(), flags&flagRelaxed != 0
-	zero := r.Uint64()
-	return s, magic == beaconMagic && version == beaconVersion && flags&^flagRelaxed == 0 && zero == 0 && of == store &&
+	s.Boot = r.Uint64()
+	return s, magic == beaconMagic && version == beaconVersion && flags&^flagRelaxed == 0 && of == store &&
 		s.Durable.Segment > 0 && s.Durable.Offset > 0
 }
 

@@ -135,6 +135,9 @@ func (o *opener) proceed(ctx context.Context, s *State, t *tail) error {
 	switch t.verdict.do {
 	case actResume:
 		s.Writer, err = segment.Resume(o.dir, t.header, t.at.offset, o.cfg.SegmentSize, o.cfg.FillAhead)
+		if t.unseen {
+			s.unseen = t.link.id
+		}
 	case actRenew:
 		err = o.renew(ctx, s, t)
 	case actMove:

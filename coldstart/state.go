@@ -53,6 +53,7 @@ type State struct {
 	highest uint64 // number of a segment; owned by whoever calls Rotate
 	recut   bool   // Folder no longer has all tiles of the active segment; the same owner
 
+	unseen    uint64     // segment behind whose end nobody has looked; 0 for none
 	discarded []vfs.File // removed, and still open
 
 	older   olderList

@@ -1,6 +1,7 @@
 package coldstart
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -118,6 +119,7 @@ type tail struct {
 	verdict *verdict
 	kept    *replay // what recovery leaves where it is; set by settle
 
+	unseen  bool   // nobody has looked far behind the end: see peek
 	durable int64  // D: highest offset that is proven to have been durable
 	torn    int64  // bytes behind the end that are no frame, zeroes not counted
 	lost    uint64 // valid frames behind a hole
@@ -143,8 +145,15 @@ func (o *opener) examine(t *tail) error {
 	t.durable = t.marked()
 	// A writer's marks begin behind the header, recovery's copies have none; a block is made of what is durable.
 	used := int64(t.through) >= t.header.Len() || len(t.cover.runs) > 0
-	if err := t.examineRest(); err != nil {
-		return err
+	if o.sawItWritten(t) {
+		if err := t.peek(); err != nil {
+			return err
+		}
+	}
+	if !t.unseen {
+		if err := t.examineRest(); err != nil {
+			return err
+		}
 	}
 	if o.lock == nil && t.movedOn() {
 		// What stands behind was written after the scan had looked here, and proves nothing about what it saw.
@@ -181,6 +190,68 @@ func (o *opener) examine(t *tail) error {
 
 // marked returns the highest offset that the frames and the index blocks say was durable.
 func (t *tail) marked() int64 { return max(t.cover.at.offset, int64(t.through)) }
+
+// sawItWritten reports whether the system that runs has seen all of t written: then it shows what was written, in the
+// order in which it was, synced or not.
+func (o *opener) sawItWritten(t *tail) bool {
+	return o.lock != nil && o.cfg.FS == vfs.OS && o.signal != nil && o.signal.Boot != 0 && o.signal.Boot == vfs.BootID() &&
+		o.signal.Durable.Segment == t.link.id && t.frames.Fault() != nil && !t.half()
+}
+
+// peekLen is how far peek looks.
+const peekLen = 64 << 10
+
+// peek looks at the first bytes behind the frames only. When they are zeroes where frames are written one behind the
+// other, nothing was written behind them either: a segment's zeroes are many megabytes, and reading them takes longer
+// than the rest of the open. A disk that failed may have taken them back, and left what came later: [State.Ahead] looks
+// at the rest when the store is open.
+func (t *tail) peek() error {
+	b := make([]byte, min(peekLen, max(0, t.size-t.stop)))
+	if n, err := t.file.ReadAt(b, t.stop); n < len(b) {
+		return fmt.Errorf("read segment %06d: %w", t.link.id, err)
+	}
+	if len(bytes.Trim(b, "\x00")) == 0 {
+		t.facts.rest, t.unseen = restZeroes, t.size-t.stop > peekLen
+	}
+	return nil
+}
+
+// Ahead looks for bytes behind everything that w has written that are not zero, from offset from on. It is for the
+// background after an open, beside the committer: what it finds may just be written by that, and is to be compared with
+// End when the committer rests. What is there all the same is what a failed disk has left of an earlier end of the log:
+// the segment must be ended in front of it, by a rotation. found is false when there is nothing, or all of it was seen.
+//
+// Errors: the context's; I/O errors.
+func (s *State) Ahead(ctx context.Context, w *segment.Writer, from int64) (at int64, found bool, err error) {
+	if id := w.Header().Segment; id != s.unseen {
+		return 0, false, nil
+	}
+	f, err := s.Dir.OpenRead(segment.Name(s.unseen))
+	if err != nil {
+		return 0, false, fmt.Errorf("look ahead in segment %06d: %w", s.unseen, err)
+	}
+	defer f.Close()
+	size, err := f.Size()
+	const step = 1 << 20
+	for off := max(from, w.Written()); err == nil && off < size; off += step {
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		var last int64
+		start := max(off, w.Written())
+		if start >= min(off+step, size) {
+			continue
+		}
+		last, err = lastNonZero(f, start, min(off+step, size))
+		if err == nil && last > start && last > w.Written() {
+			return last, true, nil
+		}
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("look ahead in segment %06d: %w", s.unseen, err)
+	}
+	return 0, false, nil
+}
 
 // examineRest looks at what stands behind the frames.
 func (t *tail) examineRest() error {

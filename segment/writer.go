@@ -83,7 +83,8 @@ func (w *Writer) begin() error {
 }
 
 // Resume opens the segment with header h for writing at end. Every byte before end is durable, and the file holds
-// nothing but zeroes behind it: the caller has proven both.
+// nothing but zeroes behind it: the caller has proven both, or goes on to prove the second and ends the segment where
+// it cannot.
 func Resume(dir vfs.Dir, h *Header, end, size, ahead int64) (*Writer, error) {
 	f, err := dir.OpenWrite(Name(h.Segment))
 	if err != nil {
