@@ -62,13 +62,20 @@ func (s *Store) indexBlocks() {
 		if err := s.state.IndexBlock(b.ctx, w, s.durable.Load()); err != nil && b.ctx.Err() == nil {
 			s.opts.Logger.Warn("write index block", "err", err)
 		}
-		b.rest(indexRest * time.Since(start))
+		rest := indexRest
+		if s.opts.Sync != SyncAlways {
+			rest = indexRestRelaxed
+		}
+		b.rest(time.Duration(rest) * time.Since(start))
 	}
 }
 
-// indexRest is how much longer the index rests than it works: a segment that fills in less than a second gets its footer
-// before blocks would be worth what they take from the appends.
-const indexRest = 3
+// How much longer the index rests than it works: a segment that fills in less than a second gets its footer before blocks
+// would be worth what they take from the appends, least of all where nobody waits for a disk.
+const (
+	indexRest        = 3
+	indexRestRelaxed = 9
+)
 
 // rest waits for d, or for Close.
 func (b *background) rest(d time.Duration) {
