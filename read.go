@@ -84,7 +84,7 @@ func (r *reading) again(ctx context.Context) bool {
 func (r *reading) yieldAll(ctx context.Context, cur *index.Cursor) error {
 	for n := 0; ; n++ {
 		if n%checkEvery == 0 && n > 0 {
-			if err := r.store.goOn(ctx); err != nil {
+			if err := r.store.mayRead(ctx); err != nil {
 				r.yield(event.Event{}, err)
 				return nil
 			}
@@ -103,17 +103,6 @@ func (r *reading) yieldAll(ctx context.Context, cur *index.Cursor) error {
 			}
 		}
 	}
-}
-
-// goOn reports why a read must stop, or nil.
-func (s *Store) goOn(ctx context.Context) error {
-	if s.closed.Load() {
-		return ErrClosed
-	}
-	if ctx.Err() != nil {
-		return &CanceledError{Err: context.Cause(ctx)}
-	}
-	return nil
 }
 
 // compile checks q and returns what the index understands.

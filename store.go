@@ -280,17 +280,17 @@ func (s *Store) Head(ctx context.Context, entity string, lane uint32) (Head, err
 //
 // Errors: [ErrNotFound]; [ErrClosed]; *segment.FrameError and *segment.FooterError for damage.
 func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
-	v, err := s.view(ctx)
-	if err != nil {
+	if err := s.mayRead(ctx); err != nil {
 		return event.Event{}, err
+	}
+	v := s.set.Acquire() // inlined, so that it stays on the stack
+	if v == nil {
+		return event.Event{}, ErrClosed
 	}
 	ev, ok, err := v.EventByID(id)
 	v.Release()
-	if err != nil { // the way of nearly all reads has no closure on it
-		err = s.lookAgain(ctx, err, func(v *index.View) (err error) {
-			ev, ok, err = v.EventByID(id)
-			return err
-		})
+	if err != nil {
+		ev, ok, err = s.eventAgain(ctx, err, id)
 	}
 	if err != nil {
 		return event.Event{}, fmt.Errorf("event %v: %w", id, err)
@@ -299,6 +299,15 @@ func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
 		return event.Event{}, fmt.Errorf("%w: ID %v", ErrNotFound, id)
 	}
 	return ev, nil
+}
+
+// eventAgain is Event after a failure. It is apart so that what its closure shares is not on the heap of every Event.
+func (s *Store) eventAgain(ctx context.Context, err error, id event.ID) (ev event.Event, ok bool, _ error) {
+	err = s.lookAgain(ctx, err, func(v *index.View) (err error) {
+		ev, ok, err = v.EventByID(id)
+		return err
+	})
+	return ev, ok, err
 }
 
 // EventAt returns the event with the given sequence. Its bytes belong to the caller.
@@ -342,13 +351,21 @@ func (s *Store) lookAgain(ctx context.Context, err error, fn func(*index.View) e
 	return s.look(ctx, fn)
 }
 
+// mayRead refuses reads that need not be tried.
+func (s *Store) mayRead(ctx context.Context) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	if ctx.Err() != nil {
+		return &CanceledError{Err: context.Cause(ctx)}
+	}
+	return nil
+}
+
 // view returns what a read that begins now may see; the caller releases it.
 func (s *Store) view(ctx context.Context) (*index.View, error) {
-	if s.closed.Load() {
-		return nil, ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, &CanceledError{Err: context.Cause(ctx)}
+	if err := s.mayRead(ctx); err != nil {
+		return nil, err
 	}
 	v := s.set.Acquire()
 	if v == nil {
