@@ -304,26 +304,21 @@ type View struct {
 }
 
 // Acquire returns a View of everything visible now, nil when the set is closed. It takes no lock.
-func (s *Set) Acquire() *View {
-	v := new(View)
-	if !s.acquire(v) {
-		return nil
-	}
-	return v
-}
+func (s *Set) Acquire() *View { return s.acquire(new(View)) }
 
-// acquire fills v. It is apart from Acquire so that Acquire is inlined and its View can stay on the caller's stack.
-func (s *Set) acquire(v *View) bool {
+// acquire fills v and returns it. It is apart from Acquire so that Acquire is inlined and its View can stay on the
+// caller's stack.
+func (s *Set) acquire(v *View) *View {
 	// The end comes first: the runs taken after it hold at least everything up to it.
 	v.visible = s.visible.Load()
 	for {
 		e := s.current.Load()
 		if e == nil {
-			return false
+			return nil
 		}
 		if n := e.refs.Load(); n > 0 && e.refs.CompareAndSwap(n, n+1) {
 			v.e = e
-			return true
+			return v
 		}
 	}
 }
