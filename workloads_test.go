@@ -192,7 +192,6 @@ func longWorkloads() []workload {
 		{"W9", batpak.Options{}, crashes},
 		{"W9-never", batpak.Options{Sync: batpak.SyncNever}, crashes},
 		{"W10", batpak.Options{IndexEvery: 1}, checkpoints},
-		{"W10-interval", batpak.Options{IndexEvery: 1, Sync: batpak.SyncInterval}, checkpoints},
 		{"W10-never", batpak.Options{IndexEvery: 1, Sync: batpak.SyncNever}, checkpoints},
 	}
 }
