@@ -553,8 +553,8 @@ func (l *lifetime) mix(c *climbs) {
 	n := 0
 	for i := range l.generations {
 		for j := range l.generations {
-			for _, class := range classes {
-				if n++; i == j || racing && n%8 != 0 {
+			for k, class := range classes {
+				if n++; i == j || (i+j+k)%thinned(3, 1, 1) != 0 {
 					continue
 				}
 				from, g, readOnly := &l.generations[i], &l.generations[j], n%5 == 0
