@@ -270,3 +270,163 @@ func (l *lifetime) meetsNewer(g *generation, m *vfs.Mem, name string, readOnly b
 	}
 	return unchanged(m, start, readOnly)
 }
+
+// A rot changes bytes of a sealed segment under an unchanged stamp: the snapshot holds, and the damage is met in use.
+type rot struct {
+	segment  string
+	footer   bool // no frame is hit
+	frames   bool // a frame is hit
+	name     string
+	contents []byte
+}
+
+// rots yields flips of one bit of each sealed segment, blocks of zeroes, and pairs of flips, one of a frame and one of the
+// footer.
+func (s *specimen) rots(stride int) func(yield func(rot) bool) {
+	return func(yield func(rot) bool) {
+		for _, name := range s.names() {
+			id, ok := segment.ParseName(name)
+			next, isSealed := s.files[segment.Name(id+1)]
+			if !ok || !isSealed {
+				continue
+			}
+			h, err := segment.DecodeHeader(next, id+1)
+			if err != nil {
+				continue
+			}
+			whole, end := s.files[name], int(h.End)
+			for bit := int(id) % stride; bit < 8*len(whole); bit += stride {
+				at := bit / 8
+				one := bytes.Clone(whole)
+				one[at] ^= 1 << (bit % 8)
+				zeroed := bytes.Clone(whole)
+				clear(zeroed[at:min(at+64, len(whole))])
+				two := bytes.Clone(one)
+				two[(at+len(whole)/2)%len(whole)] ^= 4
+				other := (at + len(whole)/2) % len(whole)
+				for _, r := range []rot{
+					{name, at >= end, at < end, fmt.Sprintf("bit %d", bit), one},
+					{name, at >= end, at < end, fmt.Sprintf("zeroes at %d", at), zeroed},
+					{name, at >= end && other >= end, at < end || other < end, fmt.Sprintf("bits at %d and %d", at, other), two},
+				} {
+					if !yield(r) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestRottenSegments: a damaged footer is healed from the frames, with the finding in Stats and the right answers; a
+// damaged frame is an error of those reads that need it.
+func TestRottenSegments(t *testing.T) {
+	t.Parallel()
+	for _, s := range specimens(t) {
+		t.Run(s.name, func(t *testing.T) {
+			started, w := time.Now(), newWard(&lifetime{rig: newRig(s.opts)})
+			base := vfs.NewMemFrom(s.files)
+			var healed, partial, bySnapshot atomic.Int64
+			for r := range s.rots(envInt(t, "BATPAK_STRIDE", thinned(197, 11, 1))) {
+				n := w.tried.Add(1)
+				w.try(fmt.Sprintf("%s: %s %s", s.name, r.segment, r.name), func() (err error) {
+					defer func() {
+						if p := recover(); p != nil {
+							err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+						}
+					}()
+					m := base.Clone()
+					m.Rot(r.segment, r.contents)
+					l := &life{opts: s.opts, mem: m}
+					l.opts.ReadOnly = n%3 == 0
+					st, err := l.open()
+					switch {
+					case err != nil && (r.footer || !typedRefusal(err)):
+						return err
+					case err != nil:
+						w.refused.Add(1)
+						return nil
+					}
+					defer st.Close()
+					if st.OpenReport().Rung == coldstart.RungSnapshot {
+						bySnapshot.Add(1)
+					}
+					res, err := s.readable(st, s.spare(r.segment, r.contents, l.opts.ReadOnly))
+					if err == nil && r.footer && res == partly {
+						err = errors.New("reads fail for a damaged footer")
+					}
+					if res == partly {
+						partial.Add(1)
+					}
+					return errors.Join(err, s.healing(st, &r, &healed), st.Close())
+				})
+			}
+			_ = w.g.Wait()
+			w.wrong.report(t)
+			t.Logf("%s: %d tried, %d opened by the snapshot, %d healed, %d read in part, %d typed refusals, in %v", s.name, w.tried.Load(),
+				bySnapshot.Load(), healed.Load(), partial.Load(), w.refused.Load(), time.Since(started).Round(time.Millisecond))
+			if healed.Load() == 0 || bySnapshot.Load() == 0 {
+				t.Error("nothing was healed")
+			}
+		})
+	}
+}
+
+// healing checks what Stats say of a store with a rotten segment.
+func (s *specimen) healing(st *batpak.Store, r *rot, healed *atomic.Int64) error {
+	for _, h := range st.Stats().Healed {
+		if h.Err == nil {
+			healed.Add(1)
+		}
+		if segment.Name(h.Segment) != r.segment || h.Found == nil || h.Err != nil && (!r.frames || !errors.Is(h.Err, coldstart.ErrCorrupt)) {
+			return fmt.Errorf("healed: %+v", h)
+		}
+	}
+	return nil
+}
+
+// TestRottenFooters rots footers of a store that has everything, catalogs among it: every answer is right, and no append
+// is misled.
+func TestRottenFooters(t *testing.T) {
+	t.Parallel()
+	started := time.Now()
+	l, all := sick(t)
+	w := newWard(l)
+	for _, g := range all {
+		s := &specimen{name: g.name, files: g.files}
+		for r := range s.rots(envInt(t, "BATPAK_STRIDE", thinned(401, 31, 5))) {
+			if !r.footer {
+				continue
+			}
+			n := w.tried.Add(1)
+			w.try(fmt.Sprintf("%s: %s %s", g.name, r.segment, r.name), func() (err error) {
+				defer func() {
+					if p := recover(); p != nil {
+						err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+					}
+				}()
+				m := vfs.NewMemFrom(g.files)
+				m.Rot(r.segment, r.contents)
+				o := w.opts
+				o.ReadOnly = n%4 == 0
+				lf := &life{opts: o, mem: m}
+				st, err := lf.open()
+				if err != nil {
+					return err
+				}
+				defer st.Close()
+				if !o.ReadOnly && n%2 == 0 { // before any read
+					if err := g.answers(st); err != nil {
+						return err
+					}
+				}
+				if err := g.tells(st); err != nil || o.ReadOnly {
+					return err
+				}
+				after, err := g.goOn(st)
+				return errors.Join(err, after.tells(st), s.healing(st, &r, &w.healed), st.Close())
+			})
+		}
+	}
+	w.report(t, started)
+}
