@@ -22,20 +22,22 @@ func (s *Store) WaitSealed() {
 	}
 }
 
-// WaitIdle returns when the background has nothing left to fill, to prepare or to seal.
+// WaitIdle returns when the background has nothing left to fill, to prepare, to index or to seal.
 func (s *Store) WaitIdle() {
 	s.WaitSealed()
 	b := &s.background
-	// The second nudge is taken when what the first one asked for is done.
-	for range 2 {
-		select {
-		case b.nudge <- struct{}{}:
-		case <-b.ctx.Done():
-			return
+	for _, c := range []chan struct{}{b.nudge, b.behind} {
+		// The third wake is taken when what the second one asked for is done.
+		for range 3 {
+			select {
+			case c <- struct{}{}:
+			case <-b.ctx.Done():
+				return
+			}
 		}
-	}
-	for len(b.nudge) > 0 {
-		runtime.Gosched()
+		for len(c) > 0 {
+			runtime.Gosched()
+		}
 	}
 }
 

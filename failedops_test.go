@@ -64,6 +64,7 @@ func failingWorkloads() []workload {
 		{"W4", batpak.Options{}, rotations},
 		{"W4-fill", batpak.Options{FillAhead: 2 << 10}, rotations},
 		{"W9", batpak.Options{}, crashes},
+		{"W10", batpak.Options{IndexEvery: 1}, checkpoints},
 	}
 }
 

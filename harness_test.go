@@ -272,6 +272,18 @@ func (r *rig) flush() error {
 	return nil
 }
 
+// checkpoint makes everything durable, and has the index written.
+func (r *rig) checkpoint() error {
+	if err := r.st.Checkpoint(context.Background()); err != nil {
+		r.mu.Lock()
+		r.judge(err)
+		r.mu.Unlock()
+		return r.forgive(fmt.Errorf("checkpoint: %w", err))
+	}
+	r.promiseShown()
+	return nil
+}
+
 // history returns what was told, in commit order.
 func (r *rig) history() []told {
 	h := slices.Clone(r.told)

@@ -7,49 +7,71 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"batpak"
+	"batpak/coldstart"
 	"batpak/event"
 )
 
 // killEnv names the directory for the processes that TestKilledProcess starts.
 const killEnv = "BATPAK_TEST_KILL"
 
-// TestKilledProcess kills a process that appends, with SIGKILL and at any moment, again and again, in one directory:
-// what it had said was committed is there, in order and once, and nothing needs a hand.
+// TestKilledProcess kills a process that opens, appends, checkpoints and seals, with SIGKILL and at any moment, again and
+// again, in one directory: what it had said was committed is there, in order and once, and nothing needs a hand. What an
+// acknowledgement means does not matter to the death of a process: the relaxed mode loses nothing either.
 func TestKilledProcess(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "store")
-	rng := rand.New(rand.NewPCG(seed(t), 0))
-	kills := envInt(t, "BATPAK_KILLS", sized(8, 60, 2000))
-	acked := make(map[event.ID]bool)
-	for i := range kills {
-		lines := strings.SplitAfter(killOne(t, dir, rng.IntN(60), i), "\n")
-		for _, line := range lines {
-			text, whole := strings.CutSuffix(line, "\n")
-			if id, err := event.ParseID(text); whole && err == nil {
-				acked[id] = true
+	kills := envInt(t, "BATPAK_KILLS", sized(16, 200, 5000))
+	for _, mode := range []batpak.SyncMode{batpak.SyncAlways, batpak.SyncInterval} {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			started := time.Now()
+			k := &killing{dir: filepath.Join(t.TempDir(), "store"), mode: mode, acked: make(map[event.ID]bool)}
+			rng := rand.New(rand.NewPCG(seed(t), uint64(mode)))
+			for k.run = range kills / 2 {
+				k.kill(t, rng)
+				if err := k.allThere(); err != nil {
+					t.Fatalf("after kill %d: %v", k.run+1, err)
+				}
 			}
-		}
-		if err := allThere(dir, acked); err != nil {
-			t.Fatalf("after kill %d: %v", i+1, err)
-		}
+			t.Logf("%d kills, %d of them during an open; %d events acknowledged; %d reopened by the snapshot; in %v",
+				kills/2, k.early, len(k.acked), k.bySnapshot, time.Since(started).Round(time.Millisecond))
+		})
 	}
-	t.Logf("%d kills, %d events acknowledged", kills, len(acked))
 }
 
-// killOne starts a process that appends, kills it when it has printed n IDs, and returns what it printed.
-func killOne(t *testing.T, dir string, n, run int) string {
+// A killing is one directory and what the processes that died in it had said.
+type killing struct {
+	dir               string
+	mode              batpak.SyncMode
+	run               int
+	acked             map[event.ID]bool
+	early, bySnapshot int
+}
+
+// options are those of a run: few index blocks or many, few segments or many.
+func (k *killing) options() *batpak.Options {
+	return []*batpak.Options{
+		{Sync: k.mode, SegmentSize: 16 << 10, FillAhead: 8 << 10},
+		{Sync: k.mode, SegmentSize: 4 << 10, FillAhead: -1, IndexEvery: 512},
+		{Sync: k.mode, SegmentSize: 64 << 10, FillAhead: 8 << 10, IndexEvery: 1 << 10},
+	}[k.run%3]
+}
+
+// kill starts a process that appends and kills it: when it has printed some IDs, or at any moment of its open.
+func (k *killing) kill(t *testing.T, rng *rand.Rand) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcessChild$")
-	cmd.Env = append(os.Environ(), killEnv+"="+dir, fmt.Sprintf("%s_RUN=%d", killEnv, run))
+	cmd.Env = append(os.Environ(), killEnv+"="+k.dir, fmt.Sprintf("%s_RUN=%d", killEnv, k.run), fmt.Sprintf("%s_MODE=%d", killEnv, k.mode))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -57,64 +79,108 @@ func killOne(t *testing.T, dir string, n, run int) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var printed strings.Builder
+	early, after, opened := k.run%5 == 4, rng.IntN(60), false
+	wait := time.Duration(rng.IntN(3000)) * time.Microsecond
 	r := bufio.NewReader(out)
-	for i := 0; ; i++ {
-		if i == n {
+	for lines := 0; ; lines++ {
+		if early && lines == 1 || lines == after+2 { // the first line says that it opens, the second one that it has
+			time.Sleep(wait)
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
 		}
 		line, err := r.ReadString('\n')
-		printed.WriteString(line)
+		text, whole := strings.CutSuffix(line, "\n")
+		if id, err := event.ParseID(text); whole && err == nil {
+			k.acked[id] = true
+		}
+		opened = opened || text == "open"
 		if err != nil {
 			break
 		}
 	}
-	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
-		t.Fatalf("the process ended by itself: %v\n%s", err, printed.String())
+	if !opened {
+		k.early++
 	}
-	return printed.String()
+	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the process ended by itself: %v", err)
+	}
 }
 
-// allThere checks that every acknowledged event is there, that the rest makes one history, and that nobody holds the
-// lock.
-func allThere(dir string, acked map[event.ID]bool) error {
-	st, err := batpak.Open(dir, &batpak.Options{SegmentSize: 16 << 10})
+// allThere checks that every acknowledged event is there, that the rest makes one history, that nobody holds the lock, and
+// that what a reader saw who came first is there, too. After every other kill only the reader looks, so that the next
+// process finds the directory as the crash left it, and the parent what two crashes in a row have.
+func (k *killing) allThere() error {
+	o := *k.options()
+	o.NoSnapshot, o.NoCheckpoint = k.run%4 == 3, k.run%8 == 3
+	o.ReadOnly = true
+	shown := 0
+	if st, err := batpak.Open(k.dir, &o); err == nil {
+		got, err := collect(st, batpak.Query{})
+		if err := errors.Join(err, st.Close(), k.oneHistory(got)); err != nil {
+			return fmt.Errorf("read-only: %w", err)
+		}
+		shown = len(got)
+	} else if len(k.acked) > 0 || !errors.Is(err, coldstart.ErrNoStore) && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read-only: %w", err)
+	}
+	if k.run%2 == 0 {
+		return nil
+	}
+	o.ReadOnly = false
+	st, err := batpak.Open(k.dir, &o)
 	if err != nil {
 		return err
 	}
+	if st.OpenReport().Rung == coldstart.RungSnapshot {
+		k.bySnapshot++
+	}
 	got, err := collect(st, batpak.Query{})
 	found := 0
-	clocks := map[string]uint64{}
 	for i := range got {
-		ev := &got[i]
-		if acked[ev.ID] {
+		if k.acked[got[i].ID] {
 			found++
 		}
-		clocks[ev.Coordinate.Entity()]++
-		if ev.Seq != uint64(i+1) || ev.Clock != clocks[ev.Coordinate.Entity()] {
-			err = errors.Join(err, fmt.Errorf("event %d at place %d has clock %d", ev.Seq, i, ev.Clock))
-		}
 	}
-	if found < len(acked) {
-		err = errors.Join(err, fmt.Errorf("%d of %d acknowledged events are there", found, len(acked)))
+	if found < len(k.acked) || len(got) < shown {
+		err = errors.Join(err, fmt.Errorf("%d of %d acknowledged events are there, %d in all; a reader has seen %d", found, len(k.acked), len(got), shown))
 	}
-	return errors.Join(err, st.Close())
+	return errors.Join(err, k.oneHistory(got), st.Close())
 }
 
-// TestKilledProcessChild is the process that is killed: it appends from several goroutines and prints the IDs of what
-// was committed.
+// oneHistory checks that sequences ascend, without gaps where nobody may have been shown what is lost, and that clocks count.
+func (k *killing) oneHistory(got []event.Event) (err error) {
+	clocks := map[string]uint64{}
+	last := uint64(0)
+	for i := range got {
+		ev := &got[i]
+		clocks[ev.Coordinate.Entity()]++
+		if ev.Seq <= last || k.mode == batpak.SyncAlways && ev.Seq != last+1 || ev.Clock != clocks[ev.Coordinate.Entity()] {
+			err = errors.Join(err, fmt.Errorf("event %d behind %d, at place %d, has clock %d", ev.Seq, last, i, ev.Clock))
+		}
+		last = ev.Seq
+	}
+	return err
+}
+
+// TestKilledProcessChild is the process that is killed: it says that it opens and that it has, appends from several
+// goroutines, prints the IDs of what was committed, and checkpoints beside that.
 func TestKilledProcessChild(t *testing.T) {
 	dir := os.Getenv(killEnv)
 	if dir == "" {
 		t.Skip("only as a child of TestKilledProcess")
 	}
-	st, err := batpak.Open(dir, &batpak.Options{SegmentSize: 16 << 10, FillAhead: 8 << 10})
+	run, err1 := strconv.Atoi(os.Getenv(killEnv + "_RUN"))
+	mode, err2 := strconv.Atoi(os.Getenv(killEnv + "_MODE"))
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("opening")
+	st, err := batpak.Open(dir, (&killing{mode: batpak.SyncMode(mode), run: run}).options())
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := os.Getenv(killEnv + "_RUN")
+	fmt.Println("open")
 	for g := range 4 {
 		go func() {
 			r := &rig{}
@@ -123,13 +189,20 @@ func TestKilledProcessChild(t *testing.T) {
 				if g%2 == 1 {
 					d.Coordinate = streamB
 				}
-				d.Payload = append(d.Payload, run...)
+				d.Payload = append(d.Payload, strconv.Itoa(run)...)
 				rcpt, err := st.Append(context.Background(), d)
 				if err != nil {
 					fmt.Println("error", err)
 					return
 				}
 				fmt.Println(rcpt.ID) // one write: the pipe takes lines as they are
+			}
+		}()
+	}
+	if run%3 > 0 {
+		go func() {
+			for st.Checkpoint(context.Background()) == nil {
+				time.Sleep(time.Millisecond)
 			}
 		}()
 	}

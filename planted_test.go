@@ -48,6 +48,9 @@ var killers = map[planted.Bug]func() error{
 	planted.LinkFollowed:            linksAreRefused,
 	planted.MapWithoutLengthCheck:   shrunkFileIsAnError,
 	planted.StrangersTempRemoved:    strangersStay,
+	planted.BlockBeforeSync:         swept("W10-never"),
+	planted.SnapshotPlaceUnchecked:  snapshotOfAnotherHistory,
+	planted.SnapshotAheadTrusted:    snapshotAheadOfLog,
 }
 
 // elsewhere lists the bugs that no check of this package can see yet, and why.
@@ -206,6 +209,9 @@ func TestPlanted_WorldReadableFiles(t *testing.T)      { caught(t, planted.World
 func TestPlanted_LinkFollowed(t *testing.T)            { caught(t, planted.LinkFollowed) }
 func TestPlanted_MapWithoutLengthCheck(t *testing.T)   { caught(t, planted.MapWithoutLengthCheck) }
 func TestPlanted_StrangersTempRemoved(t *testing.T)    { caught(t, planted.StrangersTempRemoved) }
+func TestPlanted_BlockBeforeSync(t *testing.T)         { caught(t, planted.BlockBeforeSync) }
+func TestPlanted_SnapshotPlaceUnchecked(t *testing.T)  { caught(t, planted.SnapshotPlaceUnchecked) }
+func TestPlanted_SnapshotAheadTrusted(t *testing.T)    { caught(t, planted.SnapshotAheadTrusted) }
 
 // TestEveryPlantedBugHasAKiller: a bug without a test would prove nothing.
 func TestEveryPlantedBugHasAKiller(t *testing.T) {

@@ -16,11 +16,12 @@ func typedRefusal(err error) bool {
 		meta    *coldstart.MetaError
 		hidden  *coldstart.HiddenError
 		pending *coldstart.PendingError
+		keys    *coldstart.IdempError
 		future  *coldstart.FutureError
 		path    *vfs.UnsafePathError
 	)
 	return errors.As(err, &corrupt) || errors.As(err, &tail) || errors.As(err, &meta) || errors.As(err, &future) ||
-		errors.As(err, &path) || errors.As(err, &hidden) || errors.As(err, &pending)
+		errors.As(err, &path) || errors.As(err, &hidden) || errors.As(err, &pending) || errors.As(err, &keys)
 }
 
 // typedReadError reports whether err is one of the errors that a read names for damage.

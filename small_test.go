@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"batpak"
+	"batpak/coldstart"
 	"batpak/internal/vfs"
 	"batpak/internal/wire"
 	"batpak/segment"
@@ -24,19 +25,21 @@ import (
 
 // Checks of one thing each. They return what is wrong, so that the planted bugs can be held against them too.
 
-func TestVerifyFindsHeaderFlips(t *testing.T) { noError(t, verifyFindsHeaderFlips()) }
-func TestOpenIsBounded(t *testing.T)          { noError(t, openIsBounded()) }
-func TestForgedLengthIsRefused(t *testing.T)  { noError(t, forgedLengthIsRefused()) }
-func TestZeroesAreNoFrames(t *testing.T)      { noError(t, zeroesAreNoFrames()) }
-func TestFooterOfAnotherHistory(t *testing.T) { noError(t, footerOfAnotherHistory()) }
-func TestFillLeavesSealedAlone(t *testing.T)  { noError(t, fillLeavesSealedAlone()) }
-func TestBatchesAppearWhole(t *testing.T)     { noError(t, batchesAppearWhole()) }
-func TestClocksMayJump(t *testing.T)          { noError(t, clocksMayJump()) }
-func TestLockFileStays(t *testing.T)          { noError(t, lockFileStays()) }
-func TestFilesArePrivate(t *testing.T)        { noError(t, filesArePrivate()) }
-func TestLinksAreRefused(t *testing.T)        { noError(t, linksAreRefused()) }
-func TestShrunkFileIsAnError(t *testing.T)    { noError(t, shrunkFileIsAnError()) }
-func TestStrangersStay(t *testing.T)          { noError(t, strangersStay()) }
+func TestVerifyFindsHeaderFlips(t *testing.T)   { noError(t, verifyFindsHeaderFlips()) }
+func TestOpenIsBounded(t *testing.T)            { noError(t, openIsBounded()) }
+func TestForgedLengthIsRefused(t *testing.T)    { noError(t, forgedLengthIsRefused()) }
+func TestZeroesAreNoFrames(t *testing.T)        { noError(t, zeroesAreNoFrames()) }
+func TestFooterOfAnotherHistory(t *testing.T)   { noError(t, footerOfAnotherHistory()) }
+func TestFillLeavesSealedAlone(t *testing.T)    { noError(t, fillLeavesSealedAlone()) }
+func TestBatchesAppearWhole(t *testing.T)       { noError(t, batchesAppearWhole()) }
+func TestClocksMayJump(t *testing.T)            { noError(t, clocksMayJump()) }
+func TestLockFileStays(t *testing.T)            { noError(t, lockFileStays()) }
+func TestFilesArePrivate(t *testing.T)          { noError(t, filesArePrivate()) }
+func TestLinksAreRefused(t *testing.T)          { noError(t, linksAreRefused()) }
+func TestShrunkFileIsAnError(t *testing.T)      { noError(t, shrunkFileIsAnError()) }
+func TestSnapshotOfAnotherHistory(t *testing.T) { noError(t, snapshotOfAnotherHistory()) }
+func TestSnapshotAheadOfLog(t *testing.T)       { noError(t, snapshotAheadOfLog()) }
+func TestStrangersStay(t *testing.T)            { noError(t, strangersStay()) }
 
 func noError(t *testing.T, err error) {
 	t.Helper()
@@ -218,6 +221,85 @@ func footerOfAnotherHistory() error {
 	c := claim{want: h, most: len(h)}
 	if _, err := c.holds(r.st); err != nil && !typedReadError(err) {
 		return fmt.Errorf("with the segment of another history: %w", err)
+	}
+	return nil
+}
+
+// snapshotOfAnotherHistory puts the snapshot of one branch into the directory of another one whose sealed segments look
+// the same from outside: numbers, sizes and stamps. Only the header behind them tells.
+func snapshotOfAnotherHistory() error {
+	r, err := writtenRig(batpak.Options{}, false, appends(3))
+	if err != nil {
+		return err
+	}
+	other := newRig(r.opts)
+	other.mem = r.mem.Clone()
+	for i, branch := range []*rig{r, other} {
+		if err := branch.open(); err != nil {
+			return err
+		}
+		d := branch.draft(streamB, 100)
+		d.Payload = fmt.Appendf(nil, "branch %d", i)
+		if _, err := branch.append(d); err != nil {
+			return err
+		}
+		branch.serial = 10
+		if err := errors.Join(stepRotate(branch), stepRotate(branch), stepRotate(branch), branch.close()); err != nil {
+			return err
+		}
+	}
+	foreign, ours := other.mem.Files(), r.mem.Files()
+	m := vfs.NewMemFrom(foreign)
+	for name, b := range ours {
+		if _, ok := segment.ParseName(name); !ok {
+			m.SetFile(name, b)
+			continue
+		}
+		if len(b) != len(foreign[name]) {
+			return fmt.Errorf("%s has %d bytes in one branch and %d in the other", name, len(b), len(foreign[name]))
+		}
+		m.Rot(name, b)
+	}
+	m.SetFile("index.fbati", foreign["index.fbati"])
+	r.mem = m
+	if err := r.open(); err != nil {
+		return err
+	}
+	defer r.kill()
+	h := r.history()
+	c := claim{want: h, least: len(h), most: len(h)}
+	if _, err := c.holds(r.st); err != nil {
+		return err
+	}
+	if rep := r.st.OpenReport(); rep.Rung != coldstart.RungFooters {
+		return fmt.Errorf("opened by %v:\n%v", rep.Rung, rep)
+	}
+	return nil
+}
+
+// snapshotAheadOfLog puts the images of a later day into a directory that was restored from a copy: nothing that they say
+// of the later day counts.
+func snapshotAheadOfLog() error {
+	r, err := writtenRig(batpak.Options{}, false, func(r *rig) error {
+		return errors.Join(appends(3)(r), stepRotate(r), stepRotate(r))
+	})
+	if err != nil {
+		return err
+	}
+	copied, h := r.mem.Files(), r.history()
+	if err := r.open(); err != nil {
+		return err
+	}
+	if err := errors.Join(stepRotate(r), stepRotate(r), stepRotate(r), r.close()); err != nil {
+		return err
+	}
+	later := r.mem.Files()
+	for _, image := range []string{"index.fbati", "index.ckpt"} {
+		l := &life{opts: r.opts, mem: vfs.NewMemFrom(copied), compare: true}
+		l.mem.SetFile(image, later[image])
+		if _, err := l.live(claim{want: h, least: len(h), most: len(h)}); err != nil {
+			return fmt.Errorf("%s: %w", image, err)
+		}
 	}
 	return nil
 }
@@ -441,6 +523,9 @@ func TestShrunkFileChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
+	if _, err := collect(st, batpak.Query{}); err != nil { // each segment is mapped when it is first read
+		t.Fatal(err)
+	}
 	if err := os.Truncate(filepath.Join(dir, segment.Name(1)), 0); err != nil {
 		t.Fatal(err)
 	}

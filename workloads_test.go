@@ -191,6 +191,8 @@ func longWorkloads() []workload {
 		{"W4-never", batpak.Options{Sync: batpak.SyncNever}, rotations},
 		{"W9", batpak.Options{}, crashes},
 		{"W9-never", batpak.Options{Sync: batpak.SyncNever}, crashes},
+		{"W10", batpak.Options{IndexEvery: 1}, checkpoints},
+		{"W10-never", batpak.Options{IndexEvery: 1, Sync: batpak.SyncNever}, checkpoints},
 	}
 }
 
@@ -338,4 +340,34 @@ func crashes(r *rig) error {
 	}
 	_, err := r.append(r.draft(streamA, 0))
 	return err
+}
+
+// checkpoints is W10: index blocks after every append, checkpoints between them, right before and right after a rotation;
+// the process is closed, and dies, with blocks of the active segment on disk.
+func checkpoints(r *rig) error {
+	for i := range 6 {
+		if _, err := r.append(r.draft(streamA, 20+500*(i%2))); err != nil {
+			return err
+		}
+		r.settle()
+		if err := stepCauses(r); err != nil {
+			return err
+		}
+		var step func(*rig) error
+		switch i {
+		case 0, 4:
+			step = (*rig).checkpoint
+		case 1:
+			step = stepKill
+		case 2:
+			step = stepReopen
+		default:
+			step = stepRotate
+		}
+		if err := step(r); err != nil {
+			return err
+		}
+		r.settle()
+	}
+	return r.close()
 }

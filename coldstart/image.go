@@ -218,8 +218,10 @@ func (m *image) links() []*link {
 // fits says why h cannot be the header of the segment at the watermark, or "".
 func (w *watermark) fits(h *segment.Header) string {
 	switch {
-	case h.Segment != w.segment || h.Salt != w.salt:
+	case h.Segment != w.segment:
 		return fmt.Sprintf("segment %06d stands where it names %06d", h.Segment, w.segment)
+	case h.Salt != w.salt:
+		return fmt.Sprintf("it names another segment %06d", w.segment)
 	case h.TreeSize != w.size || h.Root != w.root:
 		return "it is of another history"
 	case h.LastSeq != w.seq || h.LastHLC != w.hlc:

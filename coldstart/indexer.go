@@ -70,6 +70,9 @@ func (s *State) Uncovered(w *segment.Writer) int64 {
 	if p := s.indexed.Load(); p != nil && p.Segment == w.Header().Segment {
 		covered = p.Offset
 	}
+	if planted.On(planted.BlockBeforeSync) {
+		return w.Written() - covered
+	}
 	return w.Durable() - covered
 }
 
@@ -91,6 +94,9 @@ func (s *State) IndexBlock(ctx context.Context, w *segment.Writer, durable uint6
 		ix.followLocked(w.Header(), noCover(w.Header()))
 	}
 	h := ix.header
+	if planted.On(planted.BlockBeforeSync) {
+		durable = h.FirstSeq + s.Folder.Len() - h.TreeSize - 1
+	}
 	if durable < h.FirstSeq {
 		return nil
 	}

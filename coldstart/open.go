@@ -11,6 +11,7 @@ import (
 	"batpak/fault"
 	"batpak/index"
 	"batpak/internal/merkle"
+	"batpak/internal/planted"
 	"batpak/internal/vfs"
 	"batpak/segment"
 )
@@ -342,6 +343,9 @@ func (o *opener) newState(v *survey) (*State, error) {
 		s.older.push(t.header)
 		s.Folder, s.recut = t.folder, len(t.cover.runs) > 0
 		s.LastSeq, s.LastHLC, s.NextSeq = t.lastSeq(), t.at.hlc, t.at.seq+1
+	}
+	if o.image != nil && planted.On(planted.SnapshotAheadTrusted) {
+		s.NextSeq = max(s.NextSeq, o.image.watermark.seq+1)
 	}
 	s.useCatalogs(o.listing.catalogs)
 	return s, nil

@@ -103,6 +103,10 @@ func (o *opener) fromImage(ctx context.Context, name string, read func() (*image
 // Errors: [ErrStale], [ErrDamaged] when it is not; *[FutureError]; I/O errors.
 func (o *opener) chainBehind(ctx context.Context, img *image) error {
 	files, n := o.listing.segments, len(img.entries)
+	if n >= len(files) && len(files) > 0 && planted.On(planted.SnapshotAheadTrusted) {
+		n = len(files) - 1
+		img.entries = img.entries[:n]
+	}
 	if len(files) <= n {
 		return fmt.Errorf("%w: it lists %d segments and the next one, %d are there", ErrStale, n, len(files))
 	}
@@ -127,7 +131,8 @@ func (o *opener) chainBehind(ctx context.Context, img *image) error {
 	case len(chain.links) <= n:
 		return fmt.Errorf("%w: nothing continues it", ErrStale)
 	}
-	if reason := img.watermark.fits(&chain.links[n].header); reason != "" && !planted.On(planted.SnapshotPlaceUnchecked) {
+	unchecked := planted.On(planted.SnapshotPlaceUnchecked) || planted.On(planted.SnapshotAheadTrusted)
+	if reason := img.watermark.fits(&chain.links[n].header); reason != "" && !unchecked {
 		return fmt.Errorf("%w: %s", ErrStale, reason)
 	}
 	o.chain = chain

@@ -131,12 +131,19 @@ func (sp *span) judge(set *Set) {
 // Catalogs returns the catalogs that v holds. They stay open until v is released.
 func (v *View) Catalogs() []*Catalog { return slices.Clone(v.e.catalogs) }
 
-// EachSegment calls fn for the segments of v, ascending by number, those without events among them; sealed is nil for
-// one that is served from memory.
+// EachSegment calls fn once for each segment of v, ascending by number, those without events among them; sealed is nil
+// for one that is served from memory or from index blocks.
 func (v *View) EachSegment(fn func(id uint64, sealed *Sealed)) {
 	runs := slices.Concat(v.e.runs, v.e.empty)
 	slices.SortFunc(runs, func(x, y run) int { return cmp.Compare(x.segment(), y.segment()) })
-	for i := range runs {
-		fn(runs[i].segment(), runs[i].sealed)
+	for i := 0; i < len(runs); {
+		id, sealed := runs[i].segment(), runs[i].sealed
+		for i++; i < len(runs) && runs[i].segment() == id; i++ {
+			sealed = nil
+		}
+		if sealed != nil && sealed.block() {
+			sealed = nil
+		}
+		fn(id, sealed)
 	}
 }
