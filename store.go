@@ -60,6 +60,7 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	}
 	s := &Store{opts: opts, state: state, set: state.Set}
 	s.hidden.use(state.Hidden)
+	state.Hide = s.hidden.use
 	s.queue.idle.L = &s.queue.mu
 	s.durable.Store(state.LastSeq)
 	if opts.ReadOnly {
@@ -280,6 +281,7 @@ func (s *Store) Head(ctx context.Context, entity string, lane uint32) (Head, err
 //
 // Errors: [ErrNotFound]; [ErrClosed]; *segment.FrameError and *segment.FooterError for damage.
 func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
+	builds := s.state.Builds()
 	v, err := s.view(ctx)
 	if err != nil {
 		return event.Event{}, err
@@ -287,7 +289,7 @@ func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
 	ev, ok, err := v.EventByID(id)
 	v.Release()
 	if err != nil { // the way of nearly all reads has no closure on it
-		err = s.lookAgain(ctx, err, func(v *index.View) (err error) {
+		err = s.lookAgain(ctx, again{builds: builds}, err, func(v *index.View) (err error) {
 			ev, ok, err = v.EventByID(id)
 			return err
 		})
@@ -320,8 +322,10 @@ func (s *Store) EventAt(ctx context.Context, seq uint64) (event.Event, error) {
 	return ev, nil
 }
 
-// look calls fn with what a read that begins now may see, and again when a footer that it met was damaged and healed.
+// look calls fn with what a read that begins now may see, and again when a footer that it met was damaged and healed, or
+// when files of a read-only store had been replaced.
 func (s *Store) look(ctx context.Context, fn func(*index.View) error) error {
+	builds := s.state.Builds()
 	v, err := s.view(ctx)
 	if err != nil {
 		return err
@@ -331,15 +335,47 @@ func (s *Store) look(ctx context.Context, fn func(*index.View) error) error {
 	if err == nil {
 		return nil
 	}
-	return s.lookAgain(ctx, err, fn)
+	return s.lookAgain(ctx, again{builds: builds}, err, fn)
 }
 
 // lookAgain is look after a failure.
-func (s *Store) lookAgain(ctx context.Context, err error, fn func(*index.View) error) error {
-	if healed, _ := s.state.Heal(ctx, err); !healed {
-		return err
+func (s *Store) lookAgain(ctx context.Context, a again, err error, fn func(*index.View) error) error {
+	for err != nil {
+		if err = s.mend(ctx, &a, err); err != nil {
+			return err
+		}
+		v, gone := s.view(ctx)
+		if gone != nil {
+			return gone
+		}
+		err = fn(v)
+		v.Release()
 	}
-	return s.look(ctx, fn)
+	return nil
+}
+
+// An again is what is known of a read that may have to begin again.
+type again struct {
+	builds  uint64 // of the state, before the read took its view
+	renewed bool   // the read has begun again for that reason
+}
+
+// mend sees to it that a read that ended in err can begin again; otherwise it returns what to say of it.
+func (s *Store) mend(ctx context.Context, a *again, err error) error {
+	if s.opts.ReadOnly && !a.renewed {
+		renewed, failed := s.state.Renew(ctx, a.builds, err)
+		if failed != nil {
+			return fmt.Errorf("%w; files were replaced, looking again: %w", err, failed)
+		}
+		if renewed {
+			a.renewed = true
+			return nil
+		}
+	}
+	if healed, _ := s.state.Heal(ctx, err); healed {
+		return nil
+	}
+	return err
 }
 
 // view returns what a read that begins now may see; the caller releases it.
