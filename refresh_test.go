@@ -86,6 +86,9 @@ func TestRefreshFollows(t *testing.T) {
 				sameShown(t, r, fresh)
 				mustClose(t, fresh)
 			}
+			if n := r.Builds(); n > 0 {
+				t.Errorf("built anew %d times", n)
+			}
 			if got := r.Stats(); got.Sealed < 5 {
 				t.Errorf("%d segments are served by their footers", got.Sealed)
 			}
@@ -166,9 +169,12 @@ func TestRefreshModel(t *testing.T) {
 		for _, fill := range []int64{-1, 2 << 10} {
 			t.Run(fmt.Sprintf("%v, fill %d", mode, fill), func(t *testing.T) {
 				t.Parallel()
+				looks, builds, first := 0, uint64(0), seed(t)
 				for i := range sized(10, 30, 500) {
-					refreshModel(t, mode, fill, seed(t)+uint64(i))
+					l, b := refreshModel(t, mode, fill, first+uint64(i))
+					looks, builds = looks+l, builds+b
 				}
+				t.Logf("%d looks, %d of them built everything anew", looks, builds)
 			})
 		}
 	}
@@ -180,7 +186,8 @@ type followed struct {
 	seen uint64
 }
 
-func refreshModel(t *testing.T, mode batpak.SyncMode, fill int64, seed uint64) {
+// refreshModel returns how often readers looked, and how often they had to build everything anew.
+func refreshModel(t *testing.T, mode batpak.SyncMode, fill int64, seed uint64) (looks int, builds uint64) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 11))
 	r := newRig(batpak.Options{Sync: mode, FillAhead: fill, NoSnapshot: rng.IntN(2) == 0, NoCheckpoint: rng.IntN(2) == 0})
@@ -190,7 +197,7 @@ func refreshModel(t *testing.T, mode batpak.SyncMode, fill int64, seed uint64) {
 	fs := vfs.Inject(r.mem, nil)
 	var readers []*followed
 	for i := range 150 {
-		if err := refreshStep(r, rng, mode); err != nil {
+		if err := refreshStep(r, rng); err != nil {
 			t.Fatalf("seed %d, step %d: %v", seed, i, err)
 		}
 		if rng.IntN(20) == 0 && len(readers) < 4 {
@@ -200,6 +207,7 @@ func refreshModel(t *testing.T, mode batpak.SyncMode, fill int64, seed uint64) {
 			if rng.IntN(4) > 0 {
 				continue
 			}
+			looks++
 			if err := f.look(r, mode); err != nil {
 				t.Fatalf("seed %d, step %d, reader %d: %v", seed, i, n, err)
 			}
@@ -210,15 +218,17 @@ func refreshModel(t *testing.T, mode batpak.SyncMode, fill int64, seed uint64) {
 			t.Fatalf("seed %d, at the end, reader %d: %v", seed, n, err)
 		}
 		sameShown(t, f.st, r.st)
+		builds += f.st.Builds()
 		mustClose(t, f.st)
 	}
 	if err := r.close(); err != nil {
 		t.Fatal(err)
 	}
+	return looks, builds
 }
 
 // refreshStep is one thing that a writer does.
-func refreshStep(r *rig, rng *rand.Rand, mode batpak.SyncMode) error {
+func refreshStep(r *rig, rng *rand.Rand) error {
 	switch rng.IntN(16) {
 	case 0:
 		r.settle()

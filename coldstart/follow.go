@@ -45,6 +45,7 @@ type look struct {
 	relaxed  bool
 	signal   Signal // zero when there was none
 	highest  uint64 // number ever seen on a segment
+	nascent  bool   // files that are no segment yet, or never will be, stand behind the newest one
 	segments []segmentFile
 	gaps     []gap
 	catalogs []string
@@ -76,6 +77,7 @@ func newFollower(o *opener, v *survey, folder *merkle.Folder) *follower {
 		f.signal = *o.signal
 	}
 	if o.chain != nil {
+		f.nascent = len(o.chain.broken) > 0
 		f.know(o.chain.links)
 	}
 	for i := range v.runs {
@@ -176,7 +178,7 @@ func (f *follower) close() {
 // Errors: I/O errors.
 func (f *follower) unchanged() (bool, error) {
 	n := f.newest
-	if n == nil {
+	if n == nil || f.nascent {
 		return false, nil
 	}
 	signal, _, err := ReadBeacon(f.base, f.meta.Store)
