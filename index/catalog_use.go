@@ -132,11 +132,18 @@ func (sp *span) judge(set *Set) {
 func (v *View) Catalogs() []*Catalog { return slices.Clone(v.e.catalogs) }
 
 // EachSegment calls fn for the segments of v, ascending by number, those without events among them; sealed is nil for
-// one that is served from memory.
+// one that has no footer in use: it is served from memory, or by its index blocks.
 func (v *View) EachSegment(fn func(id uint64, sealed *Sealed)) {
 	runs := slices.Concat(v.e.runs, v.e.empty)
 	slices.SortFunc(runs, func(x, y run) int { return cmp.Compare(x.segment(), y.segment()) })
 	for i := range runs {
-		fn(runs[i].segment(), runs[i].sealed)
+		id, sealed := runs[i].segment(), runs[i].sealed
+		if i > 0 && runs[i-1].segment() == id {
+			continue // blocks and memory share a segment
+		}
+		if sealed != nil && sealed.block() {
+			sealed = nil
+		}
+		fn(id, sealed)
 	}
 }
