@@ -13,7 +13,8 @@ import (
 // writer, written, when the call began. It reports whether reads may see anything else than before. It never goes back:
 // views that exist stay as they are, and what was shown once is shown from now on.
 //
-// When nothing is new it costs a look at the beacon, at the newest segment and at the name that the next one would have.
+// When nothing is new it costs a look at the newest segment, at the name that the next one would have, and at the beacon
+// where frames stand that are not shown yet, or where the writer is relaxed.
 // Otherwise it lists the directory and reads what is new: the frames behind the last look, the headers and footers of
 // the segments behind. When what it knew is not there any more as it was (segments compacted or repaired, frames moved
 // by a recovery, or a last call that failed half way) it builds everything anew as Open does, and views go over to that.
