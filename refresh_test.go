@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"batpak"
 	"batpak/coldstart"
@@ -144,9 +143,11 @@ func TestRefreshCanceledAndClosed(t *testing.T) {
 		t.Errorf("ended context: %v", err)
 	}
 	var wg sync.WaitGroup
+	begun := make(chan struct{}, 200)
 	for range 4 {
 		wg.Go(func() {
 			for range 50 {
+				begun <- struct{}{}
 				if _, err := r.Refresh(t.Context()); err != nil && !errors.Is(err, batpak.ErrClosed) {
 					t.Errorf("beside Close: %v", err)
 				}
@@ -154,7 +155,9 @@ func TestRefreshCanceledAndClosed(t *testing.T) {
 		})
 	}
 	wg.Go(func() { fillStore(t, st, 100) })
-	time.Sleep(time.Millisecond)
+	for range 20 {
+		<-begun
+	}
 	mustClose(t, r)
 	wg.Wait()
 	if _, err := r.Refresh(t.Context()); !errors.Is(err, batpak.ErrClosed) {

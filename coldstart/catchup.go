@@ -133,23 +133,23 @@ func (f *follower) reseal(o *opener, p *advance) error {
 //
 // Errors: errAnew when not; I/O errors.
 func (n *newestSeen) same(dir vfs.Dir, now *link) error {
-	for try := 0; ; try++ {
-		size, err := n.file.Size()
-		if err != nil {
-			return fmt.Errorf("read segment %06d: %w", n.link.id, err)
-		}
-		if now.size == size {
-			break
-		}
-		if try == 2 {
-			return errAnew // of another file, on systems where nothing else tells
-		}
-		e, err := dir.Stat(segment.Name(n.link.id))
-		if err != nil {
-			return err
-		}
-		now.size, now.stamp = e.Size, e.Stamp
+	// Where nothing else tells, another file has another size; the size of this one may be changing.
+	before, err := n.file.Size()
+	if err != nil {
+		return fmt.Errorf("read segment %06d: %w", n.link.id, err)
 	}
+	e, err := dir.Stat(segment.Name(n.link.id))
+	if err != nil {
+		return err
+	}
+	after, err := n.file.Size()
+	if err != nil {
+		return fmt.Errorf("read segment %06d: %w", n.link.id, err)
+	}
+	if e.Size < min(before, after) || e.Size > max(before, after) || e.Stamp.ID != now.stamp.ID {
+		return errAnew
+	}
+	now.size, now.stamp = e.Size, e.Stamp
 	l, id, ok := n.active.Last()
 	if !ok {
 		return nil

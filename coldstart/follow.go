@@ -181,13 +181,6 @@ func (f *follower) unchanged() (bool, error) {
 	if n == nil || f.nascent {
 		return false, nil
 	}
-	// Where every frame that was seen is shown, what is new comes with new bytes. Otherwise the beacon may prove frames.
-	if f.relaxed || n.stop > n.at.offset {
-		signal, _, err := ReadBeacon(f.base, f.meta.Store)
-		if err != nil || signal != f.signal {
-			return false, err
-		}
-	}
 	e, err := f.base.Stat(segment.Name(n.link.id))
 	if err != nil || e.Stamp.ID != n.link.stamp.ID || e.Size != n.link.size {
 		return false, ignoreAbsent(err)
@@ -197,9 +190,15 @@ func (f *follower) unchanged() (bool, error) {
 		return false, err
 	}
 	blank, err := n.blank()
+	if err != nil || blank && n.stop == n.at.offset && !f.relaxed {
+		return blank, err // what is new comes with new bytes
+	}
+	signal, _, err := ReadBeacon(f.base, f.meta.Store)
+	if err != nil || signal != f.signal {
+		return false, err // it may prove frames that were seen before
+	}
 	// Bytes that are no frame stay what they are as long as nobody touches the file, as far as its time tells.
-	settled := e.Stamp == n.link.stamp && n.when.UnixNano()-e.Stamp.Changed > int64(time.Second)
-	return err == nil && (blank || settled), err
+	return blank || e.Stamp == n.link.stamp && n.when.UnixNano()-e.Stamp.Changed > int64(time.Second), nil
 }
 
 func ignoreAbsent(err error) error {
