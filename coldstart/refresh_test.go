@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"batpak/index"
@@ -33,7 +34,10 @@ func TestRefreshBesideCompaction(t *testing.T) {
 		var want model
 		var r *State
 		looks := 0
+		var mu sync.Mutex // headers are read by several goroutines
 		look := func(c vfs.Call) vfs.Decision {
+			mu.Lock()
+			defer mu.Unlock()
 			if want == nil || c.Kind == vfs.OpRead {
 				return vfs.Decision{}
 			}
