@@ -308,3 +308,47 @@ func ExampleRepair() {
 	// the old file is store.meta.quarantine
 	// <nil>
 }
+
+func ExampleStore_Refresh() {
+	dir, remove := tempDir()
+	defer remove()
+	ctx := context.Background()
+	writer, err := batpak.Open(dir, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer writer.Close()
+	reader, err := batpak.Open(dir, &batpak.Options{ReadOnly: true}) // in another process, as a rule
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer reader.Close()
+
+	order := coordinate.MustNew("order:1042", "eu")
+	after := uint64(0)
+	for _, payload := range []string{`{"total":42}`, `{"total":43}`} {
+		if _, err := writer.Append(ctx, batpak.Draft{Coordinate: order, Kind: placed, Payload: []byte(payload)}); err != nil {
+			log.Fatal(err)
+		}
+		changed, err := reader.Refresh(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("something new:", changed)
+		for ev, err := range reader.Read(ctx, batpak.Query{After: after}) {
+			if err != nil {
+				log.Fatal(err)
+			}
+			fmt.Println(ev.Seq, string(ev.Payload))
+			after = ev.Seq
+		}
+	}
+	changed, err := reader.Refresh(ctx)
+	fmt.Println("something new:", changed, err)
+	// Output:
+	// something new: true
+	// 1 {"total":42}
+	// something new: true
+	// 2 {"total":43}
+	// something new: false <nil>
+}

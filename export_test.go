@@ -47,3 +47,6 @@ func (s *Store) Waiting() int {
 	defer s.queue.mu.Unlock()
 	return len(s.queue.waiting)
 }
+
+// Builds returns how often a read-only store was built anew by Refresh.
+func (s *Store) Builds() uint64 { return s.state.Builds() }

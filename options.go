@@ -65,7 +65,8 @@ type Options struct {
 	SyncEvery time.Duration
 
 	// ReadOnly opens the store without the writer's lock: it writes nothing, and works beside a live writer and on
-	// read-only media. It sees what was visible at Open.
+	// read-only media. It sees what was durable, or written where the writer's Sync is relaxed, at Open, and at the last
+	// [Store.Refresh].
 	ReadOnly bool
 
 	// NoSnapshot and NoCheckpoint switch off the artifacts of the first two rungs of the cold start: they are neither

@@ -43,10 +43,13 @@ type reading struct {
 	yield  func(event.Event, error) bool
 	last   uint64 // sequence yielded last
 	begun  bool   // Before is bounded by what was visible when the read began
+	after  again
 }
 
 // again reads from where r stands, and reports whether it must be called once more.
 func (r *reading) again(ctx context.Context) bool {
+	r.after.builds = r.store.state.Builds()
+	from := r.last
 	v, err := r.store.view(ctx)
 	if err != nil {
 		r.yield(event.Event{}, err)
@@ -66,7 +69,10 @@ func (r *reading) again(ctx context.Context) bool {
 	if err == nil {
 		return false
 	}
-	if healed, _ := r.store.state.Heal(ctx, err); !healed {
+	if r.last != from {
+		r.after.renewed = false
+	}
+	if err := r.store.mend(ctx, &r.after, err); err != nil {
 		r.yield(event.Event{}, fmt.Errorf("read: %w", err))
 		return false
 	}

@@ -11,7 +11,7 @@ type Stats struct {
 	FirstSeq uint64 // sequence of the first event; 0 for none
 	LastSeq  uint64 // sequence of the last event, hidden ones included; 0 for none
 	Visible  uint64 // last sequence that a read may see; 0 for none
-	Durable  uint64 // last sequence known to be on stable storage; in a read-only store, of Open
+	Durable  uint64 // last sequence known to be on stable storage; in a read-only store, when it last looked
 	Segments int    // segment files
 	Sealed   int    // those that end in a footer that is in use
 	Bytes    int64  // of all files in the directory
@@ -27,13 +27,20 @@ type Stats struct {
 // Stats returns what the store knows of itself. It lists the directory and reads no file. After Close only what was
 // counted in memory is there.
 func (s *Store) Stats() Stats {
-	st := Stats{Events: s.state.Folder.Len(), Healed: s.state.Healed()}
+	st := Stats{Healed: s.state.Healed()}
+	if s.opts.ReadOnly {
+		st.Events, st.Durable = s.state.Known()
+	} else {
+		st.Events = s.state.Folder.Len()
+	}
 	if v := s.set.Acquire(); v != nil {
 		st.Visible, st.Sealed = v.Visible(), v.Sealed()
 		st.FirstSeq, st.LastSeq = v.Bounds()
 		v.Release()
 	}
-	st.Durable = s.durable.Load() // not before: what SyncAlways shows is durable
+	if !s.opts.ReadOnly {
+		st.Durable = s.durable.Load() // not before: what SyncAlways shows is durable
+	}
 	if w := s.commit.current.Load(); w != nil && !s.closed.Load() {
 		st.Active, st.Failed = w.Written(), w.Err() // without the committer's lock: the disk may hang
 	}

@@ -60,6 +60,7 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	}
 	s := &Store{opts: opts, state: state, set: state.Set}
 	s.hidden.use(state.Hidden)
+	state.Hide = s.hidden.use
 	s.queue.idle.L = &s.queue.mu
 	s.durable.Store(state.LastSeq)
 	if opts.ReadOnly {
@@ -283,6 +284,7 @@ func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
 	if err := s.mayRead(ctx); err != nil {
 		return event.Event{}, err
 	}
+	builds := s.state.Builds()
 	v := s.set.Acquire() // inlined, so that it stays on the stack
 	if v == nil {
 		return event.Event{}, ErrClosed
@@ -290,7 +292,7 @@ func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
 	ev, ok, err := v.EventByID(id)
 	v.Release()
 	if err != nil {
-		ev, ok, err = s.eventAgain(ctx, err, id)
+		ev, ok, err = s.eventAgain(ctx, again{builds: builds}, err, id)
 	}
 	if err != nil {
 		return event.Event{}, fmt.Errorf("event %v: %w", id, err)
@@ -302,8 +304,8 @@ func (s *Store) Event(ctx context.Context, id event.ID) (event.Event, error) {
 }
 
 // eventAgain is Event after a failure. It is apart so that what its closure shares is not on the heap of every Event.
-func (s *Store) eventAgain(ctx context.Context, err error, id event.ID) (ev event.Event, ok bool, _ error) {
-	err = s.lookAgain(ctx, err, func(v *index.View) (err error) {
+func (s *Store) eventAgain(ctx context.Context, a again, err error, id event.ID) (ev event.Event, ok bool, _ error) {
+	err = s.lookAgain(ctx, a, err, func(v *index.View) (err error) {
 		ev, ok, err = v.EventByID(id)
 		return err
 	})
@@ -329,8 +331,10 @@ func (s *Store) EventAt(ctx context.Context, seq uint64) (event.Event, error) {
 	return ev, nil
 }
 
-// look calls fn with what a read that begins now may see, and again when a footer that it met was damaged and healed.
+// look calls fn with what a read that begins now may see, and again when a footer that it met was damaged and healed, or
+// when files of a read-only store had been replaced.
 func (s *Store) look(ctx context.Context, fn func(*index.View) error) error {
+	builds := s.state.Builds()
 	v, err := s.view(ctx)
 	if err != nil {
 		return err
@@ -340,15 +344,47 @@ func (s *Store) look(ctx context.Context, fn func(*index.View) error) error {
 	if err == nil {
 		return nil
 	}
-	return s.lookAgain(ctx, err, fn)
+	return s.lookAgain(ctx, again{builds: builds}, err, fn)
 }
 
 // lookAgain is look after a failure.
-func (s *Store) lookAgain(ctx context.Context, err error, fn func(*index.View) error) error {
-	if healed, _ := s.state.Heal(ctx, err); !healed {
-		return err
+func (s *Store) lookAgain(ctx context.Context, a again, err error, fn func(*index.View) error) error {
+	for err != nil {
+		if err = s.mend(ctx, &a, err); err != nil {
+			return err
+		}
+		v, gone := s.view(ctx)
+		if gone != nil {
+			return gone
+		}
+		err = fn(v)
+		v.Release()
 	}
-	return s.look(ctx, fn)
+	return nil
+}
+
+// An again is what is known of a read that may have to begin again.
+type again struct {
+	builds  uint64 // of the state, before the read took its view
+	renewed bool   // the read has begun again for that reason
+}
+
+// mend sees to it that a read that ended in err can begin again; otherwise it returns what to say of it.
+func (s *Store) mend(ctx context.Context, a *again, err error) error {
+	if s.opts.ReadOnly && !a.renewed {
+		renewed, failed := s.state.Renew(ctx, a.builds, err)
+		if failed != nil {
+			return fmt.Errorf("%w; files were replaced, looking again: %w", err, failed)
+		}
+		if renewed {
+			a.renewed = true
+			return nil
+		}
+	}
+	if healed, _ := s.state.Heal(ctx, err); healed {
+		return nil
+	}
+	return err
 }
 
 // mayRead refuses reads that need not be tried.

@@ -33,8 +33,8 @@ func (s *State) Heal(ctx context.Context, found error) (bool, error) {
 	if len(sums) == 0 {
 		return true, nil // somebody else has
 	}
-	for i := range s.healed {
-		if h := &s.healed[i]; h.Segment == footer.Segment && h.Err != nil {
+	for i := range s.healed[s.healable:] {
+		if h := &s.healed[s.healable+i]; h.Segment == footer.Segment && h.Err != nil {
 			return false, h.Err
 		}
 	}
@@ -51,14 +51,14 @@ func (s *State) Heal(ctx context.Context, found error) (bool, error) {
 // heal reads the frames of a segment up to the end that sum names.
 func (s *State) heal(ctx context.Context, id uint64, sum *segment.Summary) error {
 	l := &link{segmentFile: segmentFile{id: id}}
-	if err := l.read(s.Dir, s.StoreID); err != nil {
+	if err := l.read(s.view, s.StoreID); err != nil {
 		return err
 	}
 	h := &l.header
 	if l.broken != nil || h.Salt != sum.Salt || rangeHolds(h) != "" {
 		return corrupt(id, 0, sum.FirstSeq, sum.LastSeq, "header is not that of the segment that was indexed", l.broken)
 	}
-	r, err := newReplay(ctx, s.Dir, h, sum.End, sum.End, false)
+	r, err := newReplay(ctx, s.view, h, sum.End, sum.End, false)
 	if err != nil {
 		return err
 	}

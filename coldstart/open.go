@@ -23,6 +23,7 @@ type opener struct {
 	lock   vfs.LockFile // nil when read-only
 	report *Report
 	steps  stepper
+	began  time.Time
 	since  time.Time // when the current phase began
 
 	meta    meta
@@ -72,7 +73,8 @@ func Open(ctx context.Context, cfg Config) (*State, error) {
 }
 
 func newOpener(cfg Config, dir vfs.Dir) *opener {
-	return &opener{cfg: cfg, dir: dir, since: time.Now(), report: new(Report), steps: stepper{tell: cfg.Progress}}
+	now := time.Now()
+	return &opener{cfg: cfg, dir: dir, began: now, since: now, report: new(Report), steps: stepper{tell: cfg.Progress}}
 }
 
 // phase ends the current phase of the open.
@@ -296,7 +298,7 @@ func (o *opener) add(p *replay) {
 // newState returns a State over what the survey found, with nothing to append to yet. It takes over the survey.
 func (o *opener) newState(v *survey) (*State, error) {
 	s := &State{
-		Dir: o.dir, StoreID: o.meta.Store, cfg: o.cfg, lock: o.lock, highest: o.listing.highest, NextSeq: 1,
+		Dir: o.dir, view: o.dir, StoreID: o.meta.Store, cfg: o.cfg, lock: o.lock, highest: o.listing.highest, NextSeq: 1,
 		anchor: anchorFile{dir: o.dir, store: o.meta.Store},
 	}
 	if o.anchor != nil {

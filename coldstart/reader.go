@@ -9,24 +9,36 @@ import (
 	"batpak/internal/vfs"
 )
 
-// maxLooks bounds how often a read-only open looks again at a directory that changes under it.
+// maxLooks bounds how often a read-only open finds the same thing wrong in a directory that changes under it: what a
+// writer has left half done does not stay.
 const maxLooks = 8
 
 // openReader is Open for a reader. Beside a writer it may see a directory between two of the writer's steps: what looks
-// like damage is judged only when nothing has changed since the look before. On an error it has released everything
-// but dir.
+// like damage is judged only when nothing has changed since the look before, or when it stays whatever changes. ctx
+// bounds how long it looks. On an error it has released everything but dir.
 func openReader(ctx context.Context, cfg Config, dir vfs.Dir) (*State, error) {
 	var last *sight
 	distrusted := make(map[uint64]bool)
-	for look := 1; ; look++ {
+	finding, times := "", 0
+	for {
 		o := newOpener(cfg, dir)
 		o.distrusted = distrusted
 		s, err := o.openUnlocked(ctx)
 		if err != nil && distrust(distrusted, err) {
 			continue
 		}
-		if err == nil || !suspicious(err) || look == maxLooks {
-			return s, err
+		if err == nil {
+			s.follow.base = dir
+			return s, nil
+		}
+		if !suspicious(err) || ctx.Err() != nil {
+			return nil, err
+		}
+		if finding != err.Error() {
+			finding, times = err.Error(), 0
+		}
+		if times++; times == maxLooks {
+			return nil, err
 		}
 		now, sightErr := o.sight()
 		if sightErr != nil {
@@ -94,6 +106,7 @@ func (o *opener) openUnlocked(ctx context.Context) (*State, error) {
 	}
 	s.Set.SetVisible(s.LastSeq)
 	s.Pending = nil
+	s.follow = newFollower(o, v, s.Folder)
 	o.phase("trim")
 	s.Report = *o.report
 	return s, nil
@@ -113,6 +126,48 @@ func (o *opener) trim(ctx context.Context, v *survey) error {
 	t.close()
 	t.replay = kept
 	return nil
+}
+
+// excuse sees to it that what a writer does beside a reader is not taken for damage of the newest segment.
+//
+// Errors: I/O errors.
+func (o *opener) excuse(t *tail) error {
+	switch {
+	case t.movedOn():
+		// What stands behind was written after the scan had looked here, and proves nothing about what it saw.
+		t.facts.rest, t.torn, t.lost = restZeroes, 0, 0
+		t.durable = t.marked()
+	case t.facts.rest == restBytes && !t.half():
+		rotated, err := o.rotated(t)
+		if err != nil {
+			return err
+		}
+		if rotated {
+			// Its footer stands there: the log went on in a segment that was not listed yet. Up to here it holds.
+			t.facts.rest, t.torn = restEnd, 0
+			t.durable = t.at.offset
+		}
+	}
+	return nil
+}
+
+// rotated reports whether a segment is there now that continues t where its frames end.
+func (o *opener) rotated(t *tail) (bool, error) {
+	l, err := list(o.dir)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(l.segments, func(f segmentFile) bool { return f.id > t.link.id })
+	if i < 0 {
+		return false, nil
+	}
+	next := link{segmentFile: l.segments[i]}
+	if err := next.read(o.dir, o.meta.Store); err != nil || next.broken != nil {
+		return false, err
+	}
+	h := &next.header
+	return h.Previous == t.link.id && h.End == t.at.offset && h.TreeSize == t.header.TreeSize+t.total() &&
+		(t.total() == 0 || h.LastSeq == t.at.seq), nil
 }
 
 // relaxed reports whether the last writer acknowledged before it synced.

@@ -14,8 +14,10 @@ import (
 )
 
 // fourSegments is a store of three sealed segments and a fourth that appends go to.
-func fourSegments(t testing.TB, fs vfs.FS) *testStore {
-	s := openTest(t, testConfig(fs))
+func fourSegments(t testing.TB, fs vfs.FS) *testStore { return fourSegmentsIn(t, testConfig(fs)) }
+
+func fourSegmentsIn(t testing.TB, cfg Config) *testStore {
+	s := openTest(t, cfg)
 	for range 3 {
 		s.append(3)
 		s.write(s.group(2, true, 16))

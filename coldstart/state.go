@@ -26,18 +26,22 @@ type State struct {
 	// Set holds every segment; events up to LastSeq are visible in it.
 	Set *index.Set
 
-	// Hidden are events that no read shows.
+	// Hidden are events that no read shows; in a read-only store, when it was opened.
 	Hidden hidden.Set
+
+	// Hide is called by Refresh with the events that no read shows from now on, before later ones become visible. It is
+	// to be set before the first Refresh; nil means that nobody asks.
+	Hide func(hidden.Set)
 
 	// Idemp holds the idempotency keys whose events are gone from the log; nil when there are none. Close closes it.
 	Idemp *idemp.Table
 
-	// The end of the log. LastSeq is the last event's sequence, 0 for none; NextSeq is the one to give out next,
+	// The end of the log; in a read-only store, when it was opened. LastSeq is the last event's sequence, 0 for none; NextSeq is the one to give out next,
 	// and may be further on.
 	LastSeq, NextSeq uint64
 	LastHLC          event.HLC
 
-	// Folder is over every event; its tiles begin with the active segment.
+	// Folder is over every event; its tiles begin with the active segment. In a read-only store it is as of Open.
 	Folder *merkle.Folder
 
 	// Where appends go; all nil when the store was opened read-only. Rotate replaces Writer and Active.
@@ -60,8 +64,10 @@ type State struct {
 	indexer indexer
 	indexed atomic.Pointer[segment.Pos] // where the index blocks of the active segment end
 
-	healing sync.Mutex // held while a segment is healed
-	healed  []Healing  // guarded by healing
+	healing  sync.Mutex // held while a segment is healed
+	healed   []Healing  // guarded by healing, as what follows
+	view     vfs.Dir    // where the segments are; Dir unless a compaction is pending beside a reader
+	healable int        // number of healed from which on failures still count: the files before were others
 
 	next      spareSlot
 	anchoring sync.Mutex // held while the anchor is written
@@ -70,6 +76,8 @@ type State struct {
 
 	cataloging sync.Mutex // held while catalogs are made
 	catalogs   catalogs
+
+	follow *follower // nil when the store was opened to be written
 }
 
 // An End is where the log ends.
@@ -135,6 +143,7 @@ func (s *State) repeatAnchor() error {
 
 // Close releases everything, syncs nothing, and writes nothing. Views that readers hold stay usable.
 func (s *State) Close() error {
+	s.follow.close()
 	s.next.close()
 	s.Sweep()
 	errs := []error{s.indexer.close(), s.closeIdemp()}

@@ -79,6 +79,16 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 		scan: newScan(f, h, c.at, min(size, limit), until), cover: c,
 		file: f, size: size, active: index.NewActiveFrom(h, c.at.seq+1, f), folder: merkle.NewFolder(c.tree),
 	}
+	if err := r.read(ctx); err != nil {
+		r.close()
+		return nil, err
+	}
+	r.active.Publish()
+	return r, nil
+}
+
+// read runs the scan and puts what it finds into memory, where nobody sees it before it is published.
+func (r *replay) read(ctx context.Context) error {
 	hashes := make([]event.Hash, 0, 256) // taken together: the folder has a lock
 	r.each = func(raw *event.Raw, offset, length uint32) error {
 		if err := r.active.Add(raw, offset, length); err != nil {
@@ -91,12 +101,10 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 		return nil
 	}
 	if err := r.run(ctx); err != nil {
-		r.close()
-		return nil, err
+		return err
 	}
 	r.folder.Take(hashes...)
-	r.active.Publish()
-	return r, nil
+	return nil
 }
 
 // replay is newReplay with the index blocks, unless they were found damaged.
@@ -155,10 +163,10 @@ func (o *opener) examine(t *tail) error {
 			return err
 		}
 	}
-	if o.lock == nil && t.movedOn() {
-		// What stands behind was written after the scan had looked here, and proves nothing about what it saw.
-		t.facts.rest, t.torn, t.lost = restZeroes, 0, 0
-		t.durable = t.marked()
+	if o.lock == nil {
+		if err := o.excuse(t); err != nil {
+			return err
+		}
 	}
 	if t.half() {
 		t.facts.batch = half

@@ -87,6 +87,11 @@ func NewActiveFrom(h *segment.Header, first uint64, f vfs.File) *Active {
 // Added returns how many events were added. Committer only.
 func (a *Active) Added() uint32 { return a.added }
 
+// Last returns the place and the ID of the event added last; ok is false when there is none. Committer only.
+func (a *Active) Last() (at segment.Locator, id event.ID, ok bool) {
+	return segment.Locator{Offset: a.last.offset, Length: a.last.length}, a.last.id, a.added > 0
+}
+
 // LastSeq returns the sequence of the event added last, 0 when there is none. Committer only.
 func (a *Active) LastSeq() uint64 { return a.last.seq }
 

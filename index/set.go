@@ -269,6 +269,25 @@ func (s *Set) Heal(id uint64, active *Active) {
 	s.changeIf(func(r *run) bool { return r.sealed != nil && r.segment() == id }, run{first: active.firstSeq, memory: active})
 }
 
+// TakeOver puts everything that other holds in the place of what s holds, all at once, and closes other. Views that
+// exist keep what they hold; the visible end stays where it is.
+//
+// Errors: those of closing other.
+func (s *Set) TakeOver(other *Set) error {
+	if v := other.Acquire(); v != nil {
+		var runs []run
+		v.e.each(func(r *run) { runs = append(runs, *r) })
+		s.changing.Lock()
+		e := newEpoch(s, runs, v.e.catalogs)
+		if s.current.Load() != nil {
+			s.replace(e)
+		} // else s is closed, and other closes what it holds
+		s.changing.Unlock()
+		v.Release()
+	}
+	return other.Close()
+}
+
 // Add puts sealed segments or index blocks in.
 func (s *Set) Add(add ...*Sealed) { s.change(nil, sealedRuns(add)...) }
 

@@ -1,0 +1,115 @@
+//go:build unix
+
+package batpak_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"batpak"
+	"batpak/event"
+)
+
+// TestRefreshBesideProcesses follows processes that append and are killed, one after the other, in one directory: what a
+// process had said was committed before a refresh is there after it, and what was shown stays.
+func TestRefreshBesideProcesses(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "store")
+	mustClose(t, openAt(t, dir, &batpak.Options{SegmentSize: 16 << 10}))
+	r := openAt(t, dir, &batpak.Options{ReadOnly: true})
+	defer mustClose(t, r)
+	f := &processFollower{st: r, acked: map[event.ID]bool{}, rng: rand.New(rand.NewPCG(seed(t), 17))}
+	for i := range sized(6, 20, 300) {
+		if err := f.follow(dir, i); err != nil {
+			t.Fatalf("process %d: %v", i+1, err)
+		}
+	}
+	t.Logf("%d looks, %d built anew, %d events acknowledged", f.looks, r.Builds(), len(f.acked))
+}
+
+type processFollower struct {
+	st    *batpak.Store
+	rng   *rand.Rand
+	acked map[event.ID]bool
+	shown []event.ID
+	looks int
+}
+
+// follow starts a process, follows it for a while, kills it and looks once more.
+func (f *processFollower) follow(dir string, run int) error {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcessChild$")
+	cmd.Env = append(os.Environ(), killEnv+"="+dir, fmt.Sprintf("%s_RUN=%d", killEnv, run))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	lines, n := bufio.NewReader(out), 100+f.rng.IntN(200)
+	for i := 0; ; i++ {
+		if i == n {
+			if err := cmd.Process.Kill(); err != nil {
+				return err
+			}
+		}
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			break
+		}
+		if id, err := event.ParseID(strings.TrimSpace(line)); err == nil {
+			f.acked[id] = true
+		}
+		if f.rng.IntN(20) == 0 {
+			if err := f.look(); err != nil {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+				return err
+			}
+		}
+	}
+	_ = cmd.Wait() // it was killed
+	return f.look()
+}
+
+// look refreshes and checks what is new.
+func (f *processFollower) look() error {
+	f.looks++
+	if _, err := f.st.Refresh(context.Background()); err != nil {
+		return err
+	}
+	got, err := collect(f.st, batpak.Query{})
+	if err != nil {
+		return err
+	}
+	if len(got) < len(f.shown) {
+		return fmt.Errorf("%d events are shown, %d were", len(got), len(f.shown))
+	}
+	clocks, found := map[string]uint64{}, 0
+	for i := range got {
+		ev := &got[i]
+		clocks[ev.Coordinate.Entity()]++
+		switch {
+		case ev.Seq != uint64(i+1) || ev.Clock != clocks[ev.Coordinate.Entity()]:
+			return fmt.Errorf("event %d at place %d has clock %d", ev.Seq, i, ev.Clock)
+		case i >= len(f.shown):
+			f.shown = append(f.shown, ev.ID)
+		case ev.ID != f.shown[i]:
+			return fmt.Errorf("event %d is another one than before", ev.Seq)
+		}
+		if f.acked[ev.ID] {
+			found++
+		}
+	}
+	if found < len(f.acked) {
+		return fmt.Errorf("%d of %d acknowledged events are shown", found, len(f.acked))
+	}
+	return nil
+}
