@@ -285,8 +285,8 @@ func TestCrashStatesLong(t *testing.T) {
 	var sweeps []sweep
 	for _, w := range longWorkloads() {
 		nested := thinned(131, 61, 11)
-		if w.name == "W9-never" {
-			nested *= sized(8, 2, 1) // nine recoveries with nothing synced: by far the most states, each with the longest trace
+		if w.name == "W9-never" || w.name == "W10-never" {
+			nested *= sized(12, 2, 1) // recoveries with nothing synced: by far the most states, each with the longest trace
 		}
 		sweeps = append(sweeps, sweep{w: w, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(0), nested: nested})
 	}
