@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,9 @@ func TestRefreshFollows(t *testing.T) {
 			o.SetFS(mem)
 			st := openAt(t, vfs.MemDir, o)
 			defer mustClose(t, st)
-			r := readerOf(t, mem)
+			ro := &batpak.Options{ReadOnly: true, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))}
+			ro.SetFS(mem)
+			r := openAt(t, vfs.MemDir, ro)
 			defer mustClose(t, r)
 			if refreshed(t, r) {
 				t.Error("something new in an empty store")

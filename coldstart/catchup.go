@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"batpak/event"
@@ -123,6 +124,8 @@ func (f *follower) reseal(o *opener, p *advance) error {
 		}
 		if r.sealed != nil {
 			p.resealed = append(p.resealed, r.sealed)
+			i := slices.IndexFunc(p.listing.segments, func(is segmentFile) bool { return is.id == l.id })
+			p.listing.segments[i] = l.segmentFile
 		}
 	}
 	return nil
@@ -133,23 +136,18 @@ func (f *follower) reseal(o *opener, p *advance) error {
 //
 // Errors: errAnew when not; I/O errors.
 func (n *newestSeen) same(dir vfs.Dir, now *link) error {
-	// Where nothing else tells, another file has another size; the size of this one may be changing.
-	before, err := n.file.Size()
-	if err != nil {
-		return fmt.Errorf("read segment %06d: %w", n.link.id, err)
+	for try := 0; ; try++ {
+		is, err := n.sameFile(dir, now)
+		if err != nil {
+			return err
+		}
+		if is {
+			break
+		}
+		if try == 3 {
+			return fmt.Errorf("%w: segment %06d has another size", errAnew, n.link.id)
+		}
 	}
-	e, err := dir.Stat(segment.Name(n.link.id))
-	if err != nil {
-		return err
-	}
-	after, err := n.file.Size()
-	if err != nil {
-		return fmt.Errorf("read segment %06d: %w", n.link.id, err)
-	}
-	if e.Size < min(before, after) || e.Size > max(before, after) || e.Stamp.ID != now.stamp.ID {
-		return errAnew
-	}
-	now.size, now.stamp = e.Size, e.Stamp
 	l, id, ok := n.active.Last()
 	if !ok {
 		return nil
@@ -167,6 +165,28 @@ func (n *newestSeen) same(dir vfs.Dir, now *link) error {
 		return errors.Join(errAnew, err)
 	}
 	return nil
+}
+
+// sameFile reports whether now is the file that is open, and notes how it is at present. Where nothing else tells, another
+// file has another size; the size of this one may be changing.
+func (n *newestSeen) sameFile(dir vfs.Dir, now *link) (bool, error) {
+	before, err := n.file.Size()
+	if err != nil {
+		return false, fmt.Errorf("read segment %06d: %w", n.link.id, err)
+	}
+	e, err := dir.Stat(segment.Name(n.link.id))
+	if err != nil {
+		return false, err
+	}
+	after, err := n.file.Size()
+	if err != nil {
+		return false, fmt.Errorf("read segment %06d: %w", n.link.id, err)
+	}
+	if e.Stamp.ID != now.stamp.ID {
+		return false, errAnew
+	}
+	now.size, now.stamp = e.Size, e.Stamp
+	return min(before, after) <= e.Size && e.Size <= max(before, after), nil
 }
 
 // grow reads what was written to the newest segment since.

@@ -81,7 +81,7 @@ type TailMissingError struct {
 	HaveSeq  uint64
 	Want     segment.Pos // what was durable
 	WantSeq  uint64      // 0 when the proof names none
-	Evidence string      // "anchor", "beacon" or "footer"
+	Evidence string      // "anchor", "beacon", "footer", or "view shown before" to readers of this store
 }
 
 func (e *TailMissingError) Error() string {

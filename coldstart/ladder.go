@@ -306,8 +306,25 @@ func (o *opener) useFooter(r *olderRun) error {
 		s.Close()
 		return err
 	}
+	if err := o.sealedAs(r.link); err != nil {
+		s.Close()
+		return err
+	}
 	r.sealed = s
 	o.steps.step(next.LastSeq)
+	return nil
+}
+
+// sealedAs notes for a reader how the file is now that its footer holds: the writer may have sealed it since the listing.
+func (o *opener) sealedAs(l *link) error {
+	if o.lock != nil {
+		return nil
+	}
+	e, err := o.dir.Stat(segment.Name(l.id))
+	if err != nil {
+		return err
+	}
+	l.size, l.stamp = e.Size, e.Stamp
 	return nil
 }
 

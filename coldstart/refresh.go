@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"batpak/segment"
 )
@@ -50,6 +51,7 @@ func (s *State) Refresh(ctx context.Context) (changed bool, err error) {
 		if !errors.Is(err, errAnew) && !suspicious(err) && badFooter(err) == nil || ctx.Err() != nil {
 			return false, err
 		}
+		s.cfg.Logger.Debug("refresh builds everything anew", "why", err)
 	}
 	return s.rebuild(ctx)
 }
@@ -78,7 +80,7 @@ func (s *State) Renew(ctx context.Context, builds uint64, found error) (bool, er
 		if err != nil {
 			return false, err
 		}
-		if _, _, err := f.compare(l.segments); err == nil {
+		if n := len(f.segments); n <= len(l.segments) && slices.Equal(l.segments[:n], f.segments) {
 			return false, nil // it is damage
 		}
 	}
