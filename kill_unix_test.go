@@ -84,7 +84,7 @@ func (k *killing) kill(t *testing.T, rng *rand.Rand) {
 	r := bufio.NewReader(out)
 	for lines := 0; ; lines++ {
 		if early && lines == 1 || lines == after+2 { // the first line says that it opens, the second one that it has
-			time.Sleep(wait)
+			<-time.After(wait)
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +202,7 @@ func TestKilledProcessChild(t *testing.T) {
 	if run%3 > 0 {
 		go func() {
 			for st.Checkpoint(context.Background()) == nil {
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 			}
 		}()
 	}

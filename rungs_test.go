@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -418,11 +419,21 @@ type climbs struct {
 func (c *climbs) try(name string, do func() error) {
 	c.g.Go(func() error {
 		c.count.Add(1)
-		if err := do(); err != nil {
+		if err := calmly(do); err != nil {
 			c.wrong.add(fmt.Errorf("%s: %w", name, err))
 		}
 		return nil
 	})
+}
+
+// calmly turns a panic into an error.
+func calmly(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return do()
 }
 
 // only counts the rungs that fits says yes to.

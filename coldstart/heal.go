@@ -39,35 +39,42 @@ func (s *State) Heal(ctx context.Context, found error) (bool, error) {
 		}
 	}
 	start := s.cfg.Now()
-	err := s.heal(ctx, footer.Segment, &sums[len(sums)-1])
-	if ctx.Err() != nil {
+	taken, err := s.heal(ctx, footer.Segment, &sums[len(sums)-1])
+	switch {
+	case ctx.Err() != nil:
 		return false, err
+	case err == nil && !taken:
+		return true, nil // it was sealed meanwhile
 	}
 	s.healed = append(s.healed, Healing{footer.Segment, found, s.cfg.Now().Sub(start), err})
 	s.cfg.Logger.Error("index of a segment is damaged", "segment", footer.Segment, "found", found, "healed", err == nil)
 	return err == nil, err
 }
 
-// heal reads the frames of a segment up to the end that sum names.
-func (s *State) heal(ctx context.Context, id uint64, sum *segment.Summary) error {
+// heal reads the frames of a segment up to the end that sum names, and puts them in the place of what sum is of. It reports
+// whether that was still there.
+func (s *State) heal(ctx context.Context, id uint64, sum *segment.Summary) (taken bool, err error) {
 	l := &link{segmentFile: segmentFile{id: id}}
 	if err := l.read(s.view, s.StoreID); err != nil {
-		return err
+		return false, err
 	}
 	h := &l.header
 	if l.broken != nil || h.Salt != sum.Salt || rangeHolds(h) != "" {
-		return corrupt(id, 0, sum.FirstSeq, sum.LastSeq, "header is not that of the segment that was indexed", l.broken)
+		return false, corrupt(id, 0, sum.FirstSeq, sum.LastSeq, "header is not that of the segment that was indexed", l.broken)
 	}
 	r, err := newReplay(ctx, s.view, h, sum.End, sum.End, false)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if tree := r.folder.Cut(); r.at.offset > sum.End || r.half() || r.at.seq != sum.LastSeq || tree.Root != sum.Root {
 		r.close()
-		return corrupt(id, r.at.offset, r.at.seq+1, sum.LastSeq, "frames are not those that were indexed", r.fault(sum.End))
+		return false, corrupt(id, r.at.offset, r.at.seq+1, sum.LastSeq, "frames are not those that were indexed", r.fault(sum.End))
 	}
-	s.Set.Heal(id, r.active)
-	return nil
+	if !s.Set.Heal(sum, r.active) {
+		r.close()
+		return false, nil
+	}
+	return true, nil
 }
 
 // Healed returns what was healed since the store was opened, or could not be. The slice is the caller's.

@@ -189,6 +189,10 @@ func (s *Set) change(remove []uint64, add ...run) {
 func (s *Set) changeIf(remove func(*run) bool, add ...run) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
+	s.changeLocked(remove, add...)
+}
+
+func (s *Set) changeLocked(remove func(*run) bool, add ...run) {
 	old := s.current.Load()
 	if old == nil {
 		closed := newEpoch(s, add, nil)
@@ -263,10 +267,20 @@ func (s *Set) Footers(id uint64) (sums []segment.Summary) {
 	return sums
 }
 
-// Heal puts an index in memory in the place of the footer, or of the index blocks, of a segment. It must hold the same
-// events.
-func (s *Set) Heal(id uint64, active *Active) {
-	s.changeIf(func(r *run) bool { return r.sealed != nil && r.segment() == id }, run{first: active.firstSeq, memory: active})
+// Heal puts an index in memory in the place of the footer, or of the index blocks, of a segment: last is what [Set.Footers]
+// says of the last of them, and active holds the same events. Where others stand by now, since the segment was sealed
+// meanwhile, or healed, it does nothing and returns false: active is then still the caller's.
+func (s *Set) Heal(last *segment.Summary, active *Active) bool {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	old := s.current.Load()
+	if old == nil || !slices.ContainsFunc(old.sealed, func(sealed *Sealed) bool { return sealed.sum == *last }) {
+		return false
+	}
+	s.changeLocked(
+		func(r *run) bool { return r.sealed != nil && r.segment() == last.Segment }, run{first: active.firstSeq, memory: active},
+	)
+	return true
 }
 
 // TakeOver puts everything that other holds in the place of what s holds, all at once, and closes other. Views that
