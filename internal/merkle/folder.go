@@ -9,15 +9,23 @@ import (
 // A Folder takes event hashes in commit order and folds them into a [Range] off the append path: taking one costs a
 // copy, folding one costs three SHA-256 blocks and is left to whoever calls [Folder.Fold]. Safe for concurrent use.
 type Folder struct {
-	mu      sync.Mutex   // guards pending
-	pending []event.Hash // taken, not folded
+	mu      sync.Mutex     // guards the next three
+	pending [][]event.Hash // taken, not folded: all full but the last
+	count   int            // in pending
+	spare   [][]event.Hash // empty
 
 	fold  sync.Mutex // guards what is below; taken before mu
 	tree  Range
 	tiles []event.Hash // completed since the last Cut
-	spare []event.Hash // the other buffer of pending
 	past  []Range      // trees after earlier folds, ascending; see At
 }
+
+// chunkLen is how many pending hashes lie together, so that taking many copies none twice; spareMost is how many chunks
+// are kept for later.
+const (
+	chunkLen  = 512
+	spareMost = 16
+)
 
 // pastMost is how many trees a folder remembers, pastEvery how many leaves apart they are at least, but for the last.
 const (
@@ -39,15 +47,36 @@ func NewFolder(tree Range) *Folder { return &Folder{tree: tree.Clone()} }
 // Take adds hashes; they are copied. It never waits for a fold.
 func (f *Folder) Take(hashes ...event.Hash) {
 	f.mu.Lock()
-	f.pending = append(f.pending, hashes...)
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	f.count += len(hashes)
+	for len(hashes) > 0 {
+		last := len(f.pending) - 1
+		if last < 0 || len(f.pending[last]) == chunkLen {
+			f.pending = append(f.pending, f.chunkLocked())
+			last++
+		}
+		n := min(len(hashes), chunkLen-len(f.pending[last]))
+		f.pending[last] = append(f.pending[last], hashes[:n]...)
+		hashes = hashes[n:]
+	}
+}
+
+// chunkLocked returns an empty chunk.
+func (f *Folder) chunkLocked() []event.Hash {
+	last := len(f.spare) - 1
+	if last < 0 {
+		return make([]event.Hash, 0, chunkLen)
+	}
+	chunk := f.spare[last]
+	f.spare = f.spare[:last]
+	return chunk
 }
 
 // Pending returns how many hashes wait to be folded.
 func (f *Folder) Pending() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.pending)
+	return f.count
 }
 
 // Fold folds everything taken so far.
@@ -60,17 +89,23 @@ func (f *Folder) Fold() {
 func (f *Folder) foldLocked() {
 	f.mu.Lock()
 	work := f.pending
-	f.pending = f.spare[:0]
+	f.pending, f.count = nil, 0
 	f.mu.Unlock()
-	for i := range work {
-		if tile, ok := f.tree.Append(&work[i]); ok {
-			f.tiles = append(f.tiles, tile)
-		}
-	}
-	f.spare = work
 	if len(work) == 0 {
 		return
 	}
+	for _, chunk := range work {
+		for i := range chunk {
+			if tile, ok := f.tree.Append(&chunk[i]); ok {
+				f.tiles = append(f.tiles, tile)
+			}
+		}
+	}
+	f.mu.Lock()
+	for _, chunk := range work[:min(len(work), spareMost-len(f.spare))] {
+		f.spare = append(f.spare, chunk[:0])
+	}
+	f.mu.Unlock()
 	if n := len(f.past); n > 1 && f.past[n-1].size-f.past[n-2].size < pastEvery {
 		f.past = f.past[:n-1]
 	} else if n == pastMost {
@@ -113,5 +148,5 @@ func (f *Folder) Len() uint64 {
 	defer f.fold.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.tree.Size() + uint64(len(f.pending))
+	return f.tree.Size() + uint64(f.count)
 }
