@@ -115,7 +115,7 @@ func (r *replay) takeHashes() {
 }
 
 // foldEvery is how many hashes of an older segment are folded together, so that they are still in the cache.
-const foldEvery = 1024
+const foldEvery = 8192
 
 // replay is newReplay with the index blocks, unless they were found damaged.
 func (o *opener) replay(ctx context.Context, h *segment.Header, limit, until int64) (*replay, error) {

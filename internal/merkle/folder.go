@@ -9,9 +9,10 @@ import (
 // A Folder takes event hashes in commit order and folds them into a [Range] off the append path: taking one costs a
 // copy, folding one costs three SHA-256 blocks and is left to whoever calls [Folder.Fold]. Safe for concurrent use.
 type Folder struct {
-	mu      sync.Mutex     // guards the next three
-	pending [][]event.Hash // taken, not folded: all full but the last
+	mu      sync.Mutex     // guards the next four
+	pending [][]event.Hash // taken, not folded
 	count   int            // in pending
+	taken   uint64         // leaves, folded and pending
 	spare   [][]event.Hash // empty
 
 	fold  sync.Mutex // guards what is below; taken before mu
@@ -20,10 +21,10 @@ type Folder struct {
 	past  []Range      // trees after earlier folds, ascending; see At
 }
 
-// chunkLen is how many pending hashes lie together, so that taking many copies none twice; spareMost is how many chunks
-// are kept for later.
+// chunkLen is how many pending hashes lie together: whole tiles, in a tree that grows by more than one at a time.
+// spareMost is how many chunks are kept for later.
 const (
-	chunkLen  = 512
+	chunkLen  = 2 * tileLen
 	spareMost = 16
 )
 
@@ -42,7 +43,7 @@ type Tree struct {
 }
 
 // NewFolder returns a folder that continues tree.
-func NewFolder(tree Range) *Folder { return &Folder{tree: tree.Clone()} }
+func NewFolder(tree Range) *Folder { return &Folder{tree: tree.Clone(), taken: tree.Size()} }
 
 // Take adds hashes; they are copied. It never waits for a fold.
 func (f *Folder) Take(hashes ...event.Hash) {
@@ -50,14 +51,13 @@ func (f *Folder) Take(hashes ...event.Hash) {
 	defer f.mu.Unlock()
 	f.count += len(hashes)
 	for len(hashes) > 0 {
-		last := len(f.pending) - 1
-		if last < 0 || len(f.pending[last]) == chunkLen {
+		if len(f.pending) == 0 || f.taken%chunkLen == 0 {
 			f.pending = append(f.pending, f.chunkLocked())
-			last++
 		}
-		n := min(len(hashes), chunkLen-len(f.pending[last]))
-		f.pending[last] = append(f.pending[last], hashes[:n]...)
-		hashes = hashes[n:]
+		n := min(len(hashes), int(chunkLen-f.taken%chunkLen))
+		last := &f.pending[len(f.pending)-1]
+		*last = append(*last, hashes[:n]...)
+		hashes, f.taken = hashes[n:], f.taken+uint64(n)
 	}
 }
 
@@ -95,11 +95,7 @@ func (f *Folder) foldLocked() {
 		return
 	}
 	for _, chunk := range work {
-		for i := range chunk {
-			if tile, ok := f.tree.Append(&chunk[i]); ok {
-				f.tiles = append(f.tiles, tile)
-			}
-		}
+		f.tiles = f.tree.AppendAll(f.tiles, chunk)
 	}
 	f.mu.Lock()
 	for _, chunk := range work[:min(len(work), spareMost-len(f.spare))] {
@@ -144,9 +140,7 @@ func (f *Folder) Cut() Tree {
 
 // Len returns how many leaves the tree has with everything taken so far.
 func (f *Folder) Len() uint64 {
-	f.fold.Lock()
-	defer f.fold.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.tree.Size() + uint64(f.count)
+	return f.taken
 }
