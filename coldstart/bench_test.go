@@ -140,8 +140,8 @@ func BenchmarkReplay(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	replay := func(b *testing.B) *replay {
-		r, err := newReplay(ctx, s.st.Dir, h, end, end, false)
+	replay := func(b *testing.B, until int64) *replay {
+		r, err := newReplay(ctx, s.st.Dir, h, end, until, false)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -169,8 +169,8 @@ func BenchmarkReplay(b *testing.B) {
 				b.Fatal(err)
 			}
 		}},
-		{"tail", func(b *testing.B) { replay(b).close() }},
-		{"older", func(b *testing.B) { r := replay(b); r.cut(); r.close() }},
+		{"tail", func(b *testing.B) { replay(b, wholeFile).close() }},
+		{"older", func(b *testing.B) { r := replay(b, end); r.cut(); r.close() }},
 		{"footer", func(b *testing.B) {
 			v := u
 			v.Tree = nil

@@ -81,7 +81,7 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 	r := &replay{
 		scan: newScan(f, h, c.at, min(size, limit), until), cover: c,
 		file: f, size: size, active: index.NewActiveFrom(h, c.at.seq+1, f), folder: merkle.NewFolder(c.tree),
-		fold: until != wholeFile,
+		fold: until != wholeFile, // an end that is known has a root that is known
 	}
 	r.hashes = make([]event.Hash, 0, 256)
 	r.each = r.index
