@@ -2,10 +2,15 @@
 
 package merkle
 
-import "batpak/event"
+import (
+	"crypto/fips140"
 
-// twoAtOnce says that sum2 works on this machine.
-var twoAtOnce = hasSHA()
+	"batpak/event"
+)
+
+// twoAtOnce says that sum2 works on this machine, and may be used: where FIPS 140-3 is asked for, only the library's own
+// SHA-256 is.
+var twoAtOnce = hasSHA() && !fips140.Enabled()
 
 // hasSHA reports whether the processor has the SHA extensions, and what sum2 needs beside them.
 func hasSHA() bool
