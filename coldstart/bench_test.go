@@ -3,6 +3,8 @@ package coldstart
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"batpak/coordinate"
@@ -190,4 +192,23 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	f.Close()
 	s.crash()
+}
+
+// BenchmarkLastNonZero looks through the zeroes of a segment that has hardly begun.
+func BenchmarkLastNonZero(b *testing.B) {
+	const size = 60 << 20
+	f, err := os.Create(filepath.Join(b.TempDir(), "zeroes"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(make([]byte, size)); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(size)
+	for b.Loop() {
+		if last, err := lastNonZero(f, 0, size); last != 0 || err != nil {
+			b.Fatalf("lastNonZero = %d, %v", last, err)
+		}
+	}
 }

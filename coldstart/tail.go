@@ -8,6 +8,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"batpak/event"
 	"batpak/index"
@@ -255,8 +259,32 @@ func trimZeroes(b []byte) []byte {
 	return b
 }
 
+// lookAlone is how many bytes one goroutine looks through for the last that is not zero before others help: a segment that
+// has hardly begun holds zeroes up to its full size, and copying them out of the page cache is most of the work.
+const lookAlone = 4 << 20
+
 // lastNonZero returns the offset behind the last byte in [from, to) that is not zero, from when there is none.
 func lastNonZero(src io.ReaderAt, from, to int64) (int64, error) {
+	parts := min((to-from)/lookAlone+1, int64(runtime.GOMAXPROCS(0)))
+	if parts == 1 {
+		return lastNonZeroIn(src, from, to)
+	}
+	lasts, group := make([]int64, parts), new(errgroup.Group)
+	for i := range parts {
+		group.Go(func() (err error) {
+			start, end := from+(to-from)*i/parts, from+(to-from)*(i+1)/parts
+			if lasts[i], err = lastNonZeroIn(src, start, end); lasts[i] == start {
+				lasts[i] = from
+			}
+			return err
+		})
+	}
+	err := group.Wait()
+	return slices.Max(lasts), err
+}
+
+// lastNonZeroIn is lastNonZero on this goroutine.
+func lastNonZeroIn(src io.ReaderAt, from, to int64) (int64, error) {
 	last, buf := from, make([]byte, min(to-from, 256<<10))
 	for off := from; off < to; {
 		n, err := src.ReadAt(buf[:min(int64(len(buf)), to-off)], off)

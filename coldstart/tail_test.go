@@ -6,14 +6,18 @@ import (
 	"testing"
 )
 
-// The last byte that is not zero is found wherever it is, also where a file is longer than one block.
+// The last byte that is not zero is found wherever it is, also where a file is longer than one block, or than one
+// goroutine looks through.
 func TestLastNonZero(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	file := make([]byte, 600<<10)
+	file := make([]byte, 3*lookAlone+12345)
 	for n := range 400 {
 		size := rng.IntN(20_000)
-		if n%40 == 0 {
+		switch n % 40 {
+		case 0:
 			size = len(file)
+		case 1, 2:
+			size = 600 << 10
 		}
 		b, from, want := file[:size], int64(rng.IntN(size/2+1)), int64(0)
 		clear(b)
