@@ -244,7 +244,7 @@ func (o *opener) olderRuns() []olderRun {
 // eachRun calls work for every segment, several at once.
 func eachRun(ctx context.Context, runs []olderRun, work func(i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	group.SetLimit(2 * runtime.GOMAXPROCS(0)) // some wait for the disk
 	for i := range runs {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -124,13 +125,16 @@ var failuresOfCalls = map[string]vfs.Decision{
 
 // A failingDisk fails one call, and remembers which kind it was.
 type failingDisk struct {
-	nth   int // 0 for none
+	mu    sync.Mutex // an open reads several segments at once
+	nth   int        // 0 for none
 	how   vfs.Decision
 	calls int
 	kind  vfs.OpKind // of the call that failed
 }
 
 func (d *failingDisk) before(c vfs.Call) vfs.Decision {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.nth == 0 {
 		return vfs.Decision{}
 	}

@@ -56,15 +56,16 @@ type openBatch struct {
 	segment.Batch
 	left    uint32 // members to come; 0 when no batch is open
 	from    int64  // offset of the first member
-	bodies  []byte
+	held    bool   // by the scanner: bodies stay where they are
+	bodies  []byte // copies, when it is not
 	members []member
 	digest  segment.BatchDigest
 }
 
-// A member is an event of a batch: where its frame stands, and where its body ends in bodies.
+// A member is an event of a batch: where its frame stands, and its body.
 type member struct {
 	offset, length uint32
-	end            int
+	body           []byte
 }
 
 // newScan returns a scan of the frames in [from.offset, until); no frame lies behind limit.
@@ -183,6 +184,7 @@ func (s *scan) openBatch(f *segment.Frame) (done bool, err error) {
 		return true, nil
 	}
 	b.left, b.from, b.bodies, b.members = b.Count, f.End(), b.bodies[:0], b.members[:0]
+	b.held = s.frames.Hold(int64(b.Length))
 	b.digest.Reset()
 	return false, nil
 }
@@ -193,10 +195,14 @@ func (s *scan) takeMember(f *segment.Frame) error {
 	if f.Type != segment.TypeEvent || f.Flags&segment.FlagMember == 0 {
 		return s.corrupt(f.Offset, "frame inside a batch", nil)
 	}
-	b.bodies = append(b.bodies, f.Body...)
-	b.members = append(b.members, member{uint32(f.Offset), uint32(f.Len()), len(b.bodies)})
-	if err := s.raw.Decode(f.Body); err == nil {
-		b.digest.Add(&s.raw.Hash)
+	body := f.Body
+	if !b.held {
+		b.bodies = append(b.bodies, f.Body...) // what it leaves behind when it grows stays as it is
+		body = b.bodies[len(b.bodies)-len(f.Body):]
+	}
+	b.members = append(b.members, member{uint32(f.Offset), uint32(f.Len()), body})
+	if hash, err := event.BodyHash(body); err == nil {
+		b.digest.Add(hash)
 	}
 	if b.left--; b.left > 0 {
 		return nil
@@ -211,12 +217,11 @@ func (s *scan) takeMember(f *segment.Frame) error {
 
 // flush hands on the members that were read.
 func (s *scan) flush() error {
-	start := 0
-	for _, m := range s.batch.members {
-		if err := s.takeEvent(s.batch.bodies[start:m.end], m.offset, m.length); err != nil {
+	for i := range s.batch.members {
+		m := &s.batch.members[i]
+		if err := s.takeEvent(m.body, m.offset, m.length); err != nil {
 			return err
 		}
-		start = m.end
 	}
 	return nil
 }

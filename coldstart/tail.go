@@ -3,10 +3,15 @@ package coldstart
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"batpak/event"
 	"batpak/index"
@@ -24,6 +29,8 @@ type replay struct {
 	size   int64    // of the file when the scan began
 	active *index.Active
 	folder *merkle.Folder // over all events up to the end of the scan
+	hashes []event.Hash   // on their way to the folder, which has a lock
+	fold   bool           // them as they come
 }
 
 // total returns how many events the segment has up to the end of the replay.
@@ -78,6 +85,7 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 	r := &replay{
 		scan: newScan(f, h, c.at, min(size, limit), until), cover: c,
 		file: f, size: size, active: index.NewActiveFrom(h, c.at.seq+1, f), folder: merkle.NewFolder(c.tree),
+		fold: until != wholeFile, // an end that is known has a root that is known
 	}
 	if err := r.read(ctx); err != nil {
 		r.close()
@@ -89,23 +97,37 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 
 // read runs the scan and puts what it finds into memory, where nobody sees it before it is published.
 func (r *replay) read(ctx context.Context) error {
-	hashes := make([]event.Hash, 0, 256) // taken together: the folder has a lock
-	r.each = func(raw *event.Raw, offset, length uint32) error {
-		if err := r.active.Add(raw, offset, length); err != nil {
-			return r.corrupt(int64(offset), "event does not follow its stream", err)
-		}
-		if hashes = append(hashes, raw.Hash); len(hashes) == cap(hashes) {
-			r.folder.Take(hashes...)
-			hashes = hashes[:0]
-		}
-		return nil
-	}
+	r.hashes = make([]event.Hash, 0, 256) // taken together: the folder has a lock
+	r.each = r.index
 	if err := r.run(ctx); err != nil {
 		return err
 	}
-	r.folder.Take(hashes...)
+	r.takeHashes()
 	return nil
 }
+
+// index takes the next event.
+func (r *replay) index(raw *event.Raw, offset, length uint32) error {
+	if err := r.active.Add(raw, offset, length); err != nil {
+		return r.corrupt(int64(offset), "event does not follow its stream", err)
+	}
+	if r.hashes = append(r.hashes, raw.Hash); len(r.hashes) == cap(r.hashes) {
+		r.takeHashes()
+	}
+	return nil
+}
+
+// takeHashes gives the folder what has come together. It folds it at once where the tree will be asked for in any case.
+func (r *replay) takeHashes() {
+	r.folder.Take(r.hashes...)
+	r.hashes = r.hashes[:0]
+	if r.fold && r.folder.Pending() >= foldEvery {
+		r.folder.Fold()
+	}
+}
+
+// foldEvery is how many hashes of an older segment are folded together, so that they are still in the cache.
+const foldEvery = 8192
 
 // replay is newReplay with the index blocks, unless they were found damaged.
 func (o *opener) replay(ctx context.Context, h *segment.Header, limit, until int64) (*replay, error) {
@@ -298,8 +320,49 @@ func (t *tail) movedOn() bool {
 	return t.facts.rest >= restBytes && segment.NewScanner(t.file, t.header, t.stop, t.size).Next()
 }
 
+// zeroes is what lastNonZero compares with.
+var zeroes [4096]byte
+
+// trimZeroes returns b without the zeroes at its end.
+func trimZeroes(b []byte) []byte {
+	for len(b) >= len(zeroes) && bytes.Equal(b[len(b)-len(zeroes):], zeroes[:]) {
+		b = b[:len(b)-len(zeroes)]
+	}
+	for len(b) >= 8 && binary.LittleEndian.Uint64(b[len(b)-8:]) == 0 {
+		b = b[:len(b)-8]
+	}
+	for len(b) > 0 && b[len(b)-1] == 0 {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// lookAlone is how many bytes one goroutine looks through for the last that is not zero before others help: a segment that
+// has hardly begun holds zeroes up to its full size, and copying them out of the page cache is most of the work.
+const lookAlone = 4 << 20
+
 // lastNonZero returns the offset behind the last byte in [from, to) that is not zero, from when there is none.
 func lastNonZero(src io.ReaderAt, from, to int64) (int64, error) {
+	parts := min((to-from)/lookAlone+1, int64(runtime.GOMAXPROCS(0)))
+	if parts == 1 {
+		return lastNonZeroIn(src, from, to)
+	}
+	lasts, group := make([]int64, parts), new(errgroup.Group)
+	for i := range parts {
+		group.Go(func() (err error) {
+			start, end := from+(to-from)*i/parts, from+(to-from)*(i+1)/parts
+			if lasts[i], err = lastNonZeroIn(src, start, end); lasts[i] == start {
+				lasts[i] = from
+			}
+			return err
+		})
+	}
+	err := group.Wait()
+	return slices.Max(lasts), err
+}
+
+// lastNonZeroIn is lastNonZero on this goroutine.
+func lastNonZeroIn(src io.ReaderAt, from, to int64) (int64, error) {
 	last, buf := from, make([]byte, min(to-from, 256<<10))
 	for off := from; off < to; {
 		n, err := src.ReadAt(buf[:min(int64(len(buf)), to-off)], off)
@@ -309,11 +372,8 @@ func lastNonZero(src io.ReaderAt, from, to int64) (int64, error) {
 		if n == 0 {
 			return last, nil // a writer has cut the file meanwhile
 		}
-		for i := n - 1; i >= 0; i-- {
-			if buf[i] != 0 {
-				last = off + int64(i) + 1
-				break
-			}
+		if used := trimZeroes(buf[:n]); len(used) > 0 {
+			last = off + int64(len(used))
 		}
 		off += int64(n)
 	}

@@ -189,6 +189,33 @@ func TestDecodeSetsEveryField(t *testing.T) {
 }
 
 // Every cut of a body is an error or, inside the payload only, a body with a shorter payload.
+// BodyHash finds what Decode finds, whatever the body carries and wherever it is cut off.
+func TestBodyHash(t *testing.T) {
+	for _, tt := range headerCases {
+		h := plain()
+		tt.edit(&h)
+		body := encode(&h, []byte("payload"))
+		if len(body) > 4096 {
+			continue
+		}
+		for n := range len(body) + 1 {
+			r, want := DecodeBody(body[:n])
+			got, err := BodyHash(body[:n])
+			if (err == nil) != (want == nil) || err == nil && *got != r.Hash {
+				t.Fatalf("%s: BodyHash of %d bytes: %v, Decode: %v", tt.name, n, err, want)
+			}
+		}
+	}
+	h := plain()
+	for _, field := range []int{offSeq, offClock} {
+		body := encode(&h, nil)
+		clear(body[field : field+8])
+		if _, err := BodyHash(body); !errors.Is(err, ErrBody) {
+			t.Errorf("BodyHash with a zero field at %d = %v, want ErrBody", field, err)
+		}
+	}
+}
+
 func TestDecodeEveryCut(t *testing.T) {
 	h := full()
 	body := encode(&h, []byte("payload"))

@@ -22,6 +22,9 @@ func FuzzDecodeBody(f *testing.F) {
 	f.Add(append(redacted, make([]byte, HashLen)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := DecodeBody(b)
+		if hash, hashErr := BodyHash(b); (hashErr == nil) != (err == nil) || err == nil && *hash != r.Hash {
+			t.Fatalf("BodyHash = %v, DecodeBody = %v", hashErr, err)
+		}
 		if err != nil {
 			if !errors.Is(err, ErrBody) && !errors.Is(err, ErrFuture) {
 				t.Fatalf("DecodeBody = %v, want a typed error", err)

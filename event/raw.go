@@ -68,6 +68,26 @@ func (r *Raw) Decode(b []byte) error {
 	return nil
 }
 
+// BodyHash returns the hash in a whole body, which it aliases. It fails where [Raw.Decode] fails.
+//
+// Errors: [ErrBody]; [ErrFuture].
+func BodyHash(b []byte) (*Hash, error) {
+	entityLen, scopeLen, err := decodeLens(b)
+	if err != nil {
+		return nil, err
+	}
+	le := binary.LittleEndian
+	at := fixedLen + entityLen + scopeLen
+	if le.Uint16(b[offFlags:]) == 0 && len(b)-at >= HashLen && le.Uint64(b[offSeq:]) != 0 && le.Uint64(b[offClock:]) != 0 {
+		return (*Hash)(b[at:]), nil // the plain event
+	}
+	var r Raw
+	if err := r.Decode(b); err != nil {
+		return nil, err
+	}
+	return (*Hash)(b[len(r.Meta):]), nil
+}
+
 // Check reports whether everything inside r is what an append would have accepted: names, tags, extensions.
 // Decoders of sealed, checksummed bytes need not call it; recovery, verification and fuzzing do.
 //

@@ -1,6 +1,9 @@
 package index
 
-import "sync/atomic"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // A chunks is an array that grows at its end, for one writer and any number of readers without locks. Elements never
 // move: readers may use those that the writer had written before it published their number by other means.
@@ -48,12 +51,18 @@ type arena struct {
 	used uint32 // writer only
 }
 
-// A listState is a list in an arena: the start of its region above its length. A list of one row is that row itself
-// above the length.
+// A listState is a list in an arena: the start of its region above its length. As long as the rows of a list follow
+// one another without a gap it needs no region, and the word says so: its first row then stands above the length. Most
+// lists begin as a run of one row, and where all events have one scope or one kind, its list stays a run.
 type listState uint64
 
+// listRun is the bit of the length that says run. A segment has far fewer rows: no frame is shorter than a header, and
+// offsets have 32 bits.
+const listRun = 1 << 31
+
 func (s listState) start() uint32 { return uint32(s >> 32) }
-func (s listState) len() uint32   { return uint32(s) }
+func (s listState) len() uint32   { return uint32(s) &^ listRun }
+func (s listState) isRun() bool   { return s&listRun != 0 }
 
 func newListState(start, n uint32) listState { return listState(start)<<32 | listState(n) }
 
@@ -65,12 +74,15 @@ func (a *arena) push(s listState, row uint32) listState {
 	start, n := s.start(), s.len()
 	switch {
 	case n == 0:
-		return newListState(row, 1)
-	case n == 1:
-		region := a.alloc(minRegion)
-		*a.rows.at(region) = start
-		*a.rows.at(region + 1) = row
-		return newListState(region, 2)
+		return newListState(row, 1|listRun)
+	case s.isRun() && row == start+n:
+		return newListState(start, (n+1)|listRun)
+	case s.isRun():
+		region := a.alloc(max(minRegion, uint32(1)<<bits.Len32(n)))
+		for i := range n {
+			*a.rows.at(region + i) = start + i
+		}
+		start = region
 	case n >= minRegion && n&(n-1) == 0:
 		region := a.alloc(2 * n)
 		for i := range n {
@@ -92,11 +104,13 @@ func (a *arena) alloc(n uint32) uint32 {
 
 // read fills dst with the rows of s from number i on.
 func (a *arena) read(s listState, i uint32, dst []uint32) {
-	if s.len() == 1 {
-		dst[0] = s.start()
+	at := s.start() + i
+	if s.isRun() {
+		for k := range dst {
+			dst[k] = at + uint32(k)
+		}
 		return
 	}
-	at := s.start() + i
 	for k := range dst {
 		dst[k] = *a.rows.at(at + uint32(k))
 	}

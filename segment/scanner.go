@@ -69,22 +69,44 @@ func (s *Scanner) Next() bool {
 
 // window returns up to n bytes at pos; fewer only where the limit or the file ends.
 func (s *Scanner) window(n int) ([]byte, error) {
+	if at := int(s.pos - s.base); n <= len(s.buf)-at {
+		return s.buf[at : at+n], nil // nothing in buf lies behind limit
+	}
+	return s.fill(n)
+}
+
+// fill is window where the block does not hold the bytes.
+func (s *Scanner) fill(n int) ([]byte, error) {
 	n = int(min(int64(n), s.limit-s.pos))
-	at := int(s.pos - s.base)
-	if at+n <= len(s.buf) {
-		return s.buf[at : at+n], nil
+	rest := s.buf[s.pos-s.base:]
+	if n <= len(rest) {
+		return rest[:n], nil
 	}
 	size := int(min(int64(max(scanBlock, n)), s.limit-s.pos))
 	if cap(s.buf) < size {
 		s.buf = make([]byte, size)
 	}
 	s.buf = s.buf[:size]
-	got, err := s.src.ReadAt(s.buf, s.pos)
-	s.base, s.buf = s.pos, s.buf[:got]
+	kept := copy(s.buf, rest)
+	got, err := s.src.ReadAt(s.buf[kept:], s.pos+int64(kept))
+	s.base, s.buf = s.pos, s.buf[:kept+got]
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	return s.buf[:min(n, got)], nil
+	return s.buf[:min(n, len(s.buf))], nil
+}
+
+// holdMost is the most that Hold holds: more than batches are nearly always.
+const holdMost = 1 << 20
+
+// Hold sees to it that the bodies of the frames in the next n bytes stay valid until the scan has come to their end.
+// It returns false when n is too many; the caller then copies what it needs for longer than one Next.
+func (s *Scanner) Hold(n int64) bool {
+	if n > holdMost || n > s.limit-s.pos {
+		return false
+	}
+	b, err := s.window(int(n))
+	return err == nil && int64(len(b)) == n // an error comes back where the bytes are needed
 }
 
 // Frame returns the frame that Next read. Its body is valid until the next call to Next.

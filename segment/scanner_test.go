@@ -65,6 +65,47 @@ func TestScannerReadsEverything(t *testing.T) {
 	}
 }
 
+// Bodies of frames that are held stay as they are, wherever the blocks end.
+func TestScannerHold(t *testing.T) {
+	s := newSegmentFile()
+	for i := range 4000 {
+		s.add(200+i%100, 0)
+	}
+	s.add(holdMost, 0)
+	for _, group := range []int{1, 7, 1000, 2500} {
+		sc := s.scanner()
+		for at := 0; at+group < len(s.starts)-1; at += group {
+			n := s.starts[at+group] - s.starts[at]
+			if !sc.Hold(n) {
+				t.Fatalf("Hold(%d) at frame %d = false", n, at)
+			}
+			var bodies [][]byte
+			for range group {
+				if !sc.Next() {
+					t.Fatalf("scan of held frames ends at %d: %v, %v", sc.Offset(), sc.Err(), sc.Fault())
+				}
+				bodies = append(bodies, sc.Frame().Body)
+			}
+			for i, body := range bodies {
+				from, to := s.starts[at+i]+FrameHeaderLen, s.starts[at+i+1]
+				if !bytes.Equal(body, s.bytes[from:to]) {
+					t.Fatalf("body %d of %d that are held has changed", i, group)
+				}
+			}
+		}
+	}
+	sc := s.scanner()
+	if rest := int64(len(s.bytes)) - sc.Offset(); sc.Hold(holdMost+1) || sc.Hold(rest+1) {
+		t.Error("Hold of too much = true")
+	}
+	if sc = NewScanner(bytes.NewReader(s.bytes[:5000]), &s.header, s.header.Len(), 9000); sc.Hold(8000) {
+		t.Error("Hold of what the file does not have = true")
+	}
+	if !sc.Next() {
+		t.Errorf("Next behind a Hold that failed: %v, %v", sc.Err(), sc.Fault())
+	}
+}
+
 func TestScannerStops(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

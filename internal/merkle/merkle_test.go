@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -162,6 +163,32 @@ func TestNewRangeContinues(t *testing.T) {
 	}
 }
 
+// Many leaves at once make the tree that they make one by one, wherever they begin and however many they are.
+func TestAppendAll(t *testing.T) {
+	const leaves = 3000
+	all := make([]event.Hash, leaves)
+	for i := range all {
+		all[i] = leafAt(i)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		var one, many Range
+		var wantTiles, tiles []event.Hash
+		for at := 0; at < leaves; {
+			n := min(1+rng.IntN(1<<rng.IntN(12)), leaves-at)
+			for i := range n {
+				if tile, ok := one.Append(&all[at+i]); ok {
+					wantTiles = append(wantTiles, tile)
+				}
+			}
+			tiles = many.AppendAll(tiles, all[at:at+n])
+			if at += n; many.Size() != one.Size() || many.Root() != one.Root() || !slices.Equal(tiles, wantTiles) {
+				t.Fatalf("AppendAll up to leaf %d: root %x, %d tiles, want %x, %d", at, many.Root(), len(tiles), one.Root(), len(wantTiles))
+			}
+		}
+	}
+}
+
 // Leaves and nodes never collide, and order matters.
 func TestPrefixes(t *testing.T) {
 	a, b := leafAt(1), leafAt(2)
@@ -237,6 +264,20 @@ func TestFolderConcurrent(t *testing.T) {
 	wg.Wait()
 	if tree := f.Cut(); tree.Root != want.Root() || tree.Size != leaves {
 		t.Errorf("Cut = %d leaves, root %x, want %d, %x", tree.Size, tree.Root, leaves, want.Root())
+	}
+}
+
+// BenchmarkAppendAll appends leaves by the thousand; one op is one leaf.
+func BenchmarkAppendAll(b *testing.B) {
+	var tree Range
+	hashes := make([]event.Hash, 1024)
+	var tiles []event.Hash
+	b.ReportAllocs()
+	b.SetBytes(event.HashLen)
+	for n := 0; b.Loop(); n++ {
+		if n%len(hashes) == 0 {
+			tiles = tree.AppendAll(tiles[:0], hashes)
+		}
 	}
 }
 
