@@ -218,7 +218,7 @@ func (s *Store) close() error {
 	var errs []error
 	if !s.opts.ReadOnly {
 		s.checkpointing.Lock() // the last one has ended; the next one finds the store closed
-		s.checkpointing.Unlock()
+		defer s.checkpointing.Unlock()
 		s.background.stop()
 		s.commit.mu.Lock()
 		errs = append(errs, s.finish())
