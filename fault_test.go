@@ -46,6 +46,11 @@ var heardAt = map[fault.Point][]string{
 	fault.SegmentRotated: {hearsOpen, hearsRefusal},
 	fault.AnchorWritten:  {hearsNothing, hearsOpen, hearsAtClose},
 	fault.StoreClosed:    {hearsAtClose},
+
+	// Caches: the next open does without.
+	fault.BlockWritten:      {hearsNothing},
+	fault.SnapshotWritten:   {hearsNothing},
+	fault.CheckpointWritten: {hearsNothing},
 }
 
 // A faultRun is a workload that goes on after a fault as an application would, and keeps what it heard.
@@ -120,6 +125,9 @@ var faultWorkloads = []struct {
 	}},
 	{"crash", batpak.Options{}, func(f *faultRun) []func() error {
 		return []func() error{f.start, f.small, f.crash, f.start, f.big, f.big, f.crash, f.start, f.small, f.crash}
+	}},
+	{"index blocks", batpak.Options{IndexEvery: 1}, func(f *faultRun) []func() error {
+		return []func() error{f.start, f.small, f.stop, f.start, f.small, f.crash, f.start, f.small, f.stop}
 	}},
 	{"doubtful tail", batpak.Options{Sync: batpak.SyncNever}, func(f *faultRun) []func() error {
 		return []func() error{f.start, f.small, f.crash, f.start, f.small, f.big, f.crash, f.start, f.big, f.stop}
