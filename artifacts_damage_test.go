@@ -133,7 +133,7 @@ func TestArtifactFlips(t *testing.T) {
 	for _, g := range all {
 		for _, name := range g.artifactsOf() {
 			whole := g.files[name]
-			stride := 1 + 8*len(whole)/unlessRacing(sized(150, 1000, 1<<30))
+			stride := 1 + 8*len(whole)/unlessRacing(sized(150, 300, 1<<30))
 			for bit := 0; bit < 8*len(whole); bit += stride {
 				b := bytes.Clone(whole)
 				b[bit/8] ^= 1 << (bit % 8)
@@ -154,7 +154,7 @@ func TestArtifactCuts(t *testing.T) {
 	for _, g := range all {
 		for _, name := range g.artifactsOf() {
 			whole := g.files[name]
-			stride := 1 + len(whole)/unlessRacing(sized(60, 400, 1<<30))
+			stride := 1 + len(whole)/unlessRacing(sized(60, 120, 1<<30))
 			for n := 0; n < len(whole); n += stride {
 				w.treat(g, name, fmt.Sprintf("cut to %d", n), whole[:n])
 			}
@@ -324,7 +324,7 @@ func TestRottenSegments(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			started, w := time.Now(), newWard(&lifetime{rig: newRig(s.opts)})
 			base := vfs.NewMemFrom(s.files)
-			for r := range s.rots(envInt(t, "BATPAK_STRIDE", thinned(197, 11, 1))) {
+			for r := range s.rots(envInt(t, "BATPAK_STRIDE", thinned(197, 97, 1))) {
 				readOnly := w.tried.Add(1)%3 == 0
 				w.try(fmt.Sprintf("%s: %s %s", s.name, r.segment, r.name), func() error { return w.rot(s, base.Clone(), &r, readOnly) })
 			}
@@ -383,7 +383,7 @@ func TestRottenFooters(t *testing.T) {
 	w := newWard(l)
 	for _, g := range all {
 		s := &specimen{name: g.name, files: g.files}
-		for r := range s.rots(envInt(t, "BATPAK_STRIDE", thinned(401, 97, 7))) {
+		for r := range s.rots(envInt(t, "BATPAK_STRIDE", thinned(401, 211, 7))) {
 			if !r.footer {
 				continue
 			}

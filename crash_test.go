@@ -267,7 +267,7 @@ func TestCrashStatesShort(t *testing.T) {
 	var sweeps []sweep
 	for i, w := range all {
 		if i%share == 0 || len(w.name) <= len("short-xy") && !racing || os.Getenv("BATPAK_STATE") != "" {
-			sweeps = append(sweeps, sweep{w: w, seed: seed1, random: sized(2, 2, 8), nested: thinned(97, 37, 7)})
+			sweeps = append(sweeps, sweep{w: w, seed: seed1, random: sized(2, 2, 8), nested: thinned(97, 73, 7)})
 		}
 	}
 	if oneState(t, sweeps) {
@@ -284,14 +284,14 @@ func TestCrashStatesLong(t *testing.T) {
 	t.Parallel()
 	var sweeps []sweep
 	for _, w := range longWorkloads() {
-		nested := thinned(131, 61, 11)
+		nested := thinned(131, 101, 11)
 		if w.name == "W9-never" || w.name == "W10-never" {
-			nested *= sized(12, 2, 1) // recoveries with nothing synced: by far the most states, each with the longest trace
+			nested *= sized(12, 8, 1) // recoveries with nothing synced: by far the most states, each with the longest trace
 		}
 		sweeps = append(sweeps, sweep{w: w, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(0), nested: nested})
 	}
 	for _, beacon := range []workload{{"W4-beacon", batpak.Options{}, rotations}, {"W9-beacon", batpak.Options{}, crashes}} {
-		sweeps = append(sweeps, sweep{w: beacon, beacon: true, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(0), nested: thinned(131, 61, 11)})
+		sweeps = append(sweeps, sweep{w: beacon, beacon: true, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(0), nested: thinned(131, 101, 11)})
 	}
 	if oneState(t, sweeps) {
 		return
@@ -307,7 +307,7 @@ func TestCrashStatesLyingSync(t *testing.T) {
 	for _, w := range longWorkloads() {
 		if strings.HasPrefix(w.name, "W1") || strings.HasPrefix(w.name, "W4") || strings.HasPrefix(w.name, "W9") {
 			w.name += "-lying"
-			sweeps = append(sweeps, sweep{w: w, mode: vfs.LyingSync, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(sized(700, 1500, 0))})
+			sweeps = append(sweeps, sweep{w: w, mode: vfs.LyingSync, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(sized(700, 1000, 0))})
 		}
 	}
 	if oneState(t, sweeps) {

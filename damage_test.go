@@ -376,7 +376,7 @@ func TestBitFlips(t *testing.T) {
 			if !racing && (s.name == "closed" || submit() || night()) {
 				full = 400
 			}
-			h.admit(s.flips(full, envInt(t, "BATPAK_STRIDE", thinned(37, 11, 1))))
+			h.admit(s.flips(full, envInt(t, "BATPAK_STRIDE", thinned(37, 23, 1))))
 			h.report(t, started)
 		})
 	}
@@ -415,7 +415,7 @@ func TestTruncations(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			started := time.Now()
 			h := &hospital{s: s}
-			h.admit(s.cuts(envInt(t, "BATPAK_STRIDE", thinned(17, 3, 1))))
+			h.admit(s.cuts(envInt(t, "BATPAK_STRIDE", thinned(17, 7, 1))))
 			h.report(t, started)
 		})
 	}

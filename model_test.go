@@ -280,7 +280,7 @@ func (m *model) Check(t *rapid.T) {
 // TestModel makes random calls and compares a store with a list.
 func TestModel(t *testing.T) {
 	for name, value := range map[string]string{
-		"rapid.checks": strconv.Itoa(envInt(t, "BATPAK_CHECKS", sized(60, 500, 20_000))), "rapid.steps": "40",
+		"rapid.checks": strconv.Itoa(envInt(t, "BATPAK_CHECKS", sized(60, 200, 20_000))), "rapid.steps": "40",
 		"rapid.nofailfile": "true", "rapid.seed": fmt.Sprint(seed(t)),
 	} {
 		if f := flag.Lookup(name); f.Value.String() == f.DefValue {

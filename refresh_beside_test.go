@@ -20,7 +20,7 @@ func TestRefreshBetweenCalls(t *testing.T) {
 			t.Run(fmt.Sprintf("%v, fill %d", mode, fill), func(t *testing.T) {
 				t.Parallel()
 				first := seed(t)
-				for i := range sized(6, 20, 300) {
+				for i := range sized(6, 10, 300) {
 					refreshBetween(t, mode, fill, first+uint64(i))
 				}
 			})

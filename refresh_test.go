@@ -176,7 +176,7 @@ func TestRefreshModel(t *testing.T) {
 			t.Run(fmt.Sprintf("%v, fill %d", mode, fill), func(t *testing.T) {
 				t.Parallel()
 				looks, builds, first := 0, uint64(0), seed(t)
-				for i := range sized(10, 30, 200) {
+				for i := range sized(10, 15, 200) {
 					l, b := refreshModel(t, mode, fill, first+uint64(i))
 					looks, builds = looks+l, builds+b
 				}

@@ -567,7 +567,7 @@ func (l *lifetime) mix(c *climbs) {
 	for i := range l.generations {
 		for j := range l.generations {
 			for k, class := range classes {
-				if n++; i == j || (i+j+k)%thinned(4, 1, 1) != 0 {
+				if n++; i == j || (i+j+k)%thinned(4, 2, 1) != 0 {
 					continue
 				}
 				from, g, readOnly := &l.generations[i], &l.generations[j], n%5 == 0
