@@ -247,7 +247,7 @@ func oneState(t *testing.T, sweeps []sweep) bool {
 		}
 		return true
 	}
-	t.Skipf("no workload here has the state %s", name)
+	t.Skipf("NOT TESTED: no workload here has the state %s: another test has, or nothing was checked", name)
 	return true
 }
 

@@ -109,7 +109,9 @@ func (c *committer) use(w *segment.Writer, active *index.Active) {
 // not the commit: an append that is under way when ctx ends may still land, and the error says so.
 //
 // Errors: *[DraftError], *[LimitError] for a draft that cannot be, before anything is queued; *[ConflictError];
-// *[IdempotencyConflictError]; *[CanceledError]; *[WriteError]; [ErrClosed]; [ErrReadOnly].
+// *[IdempotencyConflictError]; *[CanceledError]; *[WriteError]; [ErrClosed]; [ErrReadOnly]; *segment.FrameError,
+// *segment.FooterError and *idemp.FileError for damage where the stream's head or the key is looked up, and nothing
+// is written then.
 func (s *Store) Append(ctx context.Context, d Draft) (Receipt, error) {
 	if err := s.writable(ctx); err != nil {
 		return Receipt{}, err

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"batpak/event"
+	"batpak/internal/paged"
 	"batpak/internal/wire"
 )
 
@@ -323,11 +324,6 @@ func (f *finisher) merkle(end *FooterEnd) {
 	put(secRange, end.Range)
 }
 
-// pageSum is the checksum of page number n of a footer.
-func pageSum(seed uint32, n uint64, page []byte) uint32 {
-	return wire.Sum(wire.SumUint64(seed, n), page)
-}
-
 // appendPageSums appends the page sums of the body that begins at start of dst, and sets their checksum in t.
 func appendPageSums(dst []byte, start int, t *trailer) []byte {
 	seed := footerSeed(t.sum.Store, t.sum.Segment)
@@ -335,7 +331,7 @@ func appendPageSums(dst []byte, start int, t *trailer) []byte {
 	sums := len(dst)
 	for n := uint64(0); len(body) > 0; n++ {
 		page := body[:min(sidxPage, len(body))]
-		dst = binary.LittleEndian.AppendUint32(dst, pageSum(seed, n, page))
+		dst = binary.LittleEndian.AppendUint32(dst, paged.Sum(seed, n, page))
 		body = body[len(page):]
 	}
 	for (len(dst)-sums)%sidxAlign != 0 {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"batpak/event"
+	"batpak/internal/paged"
 	"batpak/internal/wire"
 )
 
@@ -540,7 +541,7 @@ func forgeFooter(m *sidxModel, b []byte) {
 	base := start - int(bodyLen+sums)
 	for page := uint64(0); page*sidxPage < bodyLen; page++ {
 		at := base + int(page*sidxPage)
-		sum := pageSum(seed, page, b[at:base+int(min((page+1)*sidxPage, bodyLen))])
+		sum := paged.Sum(seed, page, b[at:base+int(min((page+1)*sidxPage, bodyLen))])
 		binary.LittleEndian.PutUint32(b[base+int(bodyLen+page*4):], sum)
 	}
 	binary.LittleEndian.PutUint32(b[start+SummaryLen+sectionCount*16+8:], wire.Sum(seed, b[base+int(bodyLen):start]))

@@ -27,7 +27,7 @@ type testRepo struct {
 func newRepo(t *testing.T) *testRepo {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("GIT IS NOT INSTALLED: the demo on a clone is not tested")
+		t.Skip("NOT TESTED: the demo on a clone: git is not installed")
 	}
 	r := &testRepo{t, filepath.Join(t.TempDir(), "sample")}
 	if err := os.Mkdir(r.dir, 0o700); err != nil {

@@ -48,7 +48,7 @@ func faulty() *batpak.Options {
 func build(t *testing.T, program, tags string) []string {
 	t.Helper()
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skipf("SKIPPED: the go command is needed to build a program: %v", err)
+		t.Skipf("NOT TESTED: that a normal build holds no faults: the go command is needed to build a program: %v", err)
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
@@ -99,7 +99,7 @@ func withPrefix(names []string, prefix string) (found []string) {
 // search is known to find what is there.
 func TestNormalBuildHasNoFaults(t *testing.T) {
 	if testing.Short() {
-		t.Skip("SKIPPED in short mode: builds three programs")
+		t.Skip("NOT TESTED in short mode: that a normal build holds no faults: three programs would be built")
 	}
 	normal := build(t, program, "")
 	for _, prefix := range []string{"batpak/fault.", "batpak/internal/planted.", "InjectFaults"} {
