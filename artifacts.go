@@ -87,9 +87,9 @@ func (b *background) rest(d time.Duration) {
 	}
 }
 
-// indexRest writes the index block that covers the log to its end. Everything is durable and folded; the caller holds
+// indexToEnd writes the index block that covers the log to its end. Everything is durable and folded; the caller holds
 // the committer, and nothing else is at work.
-func (s *Store) indexRest() {
+func (s *Store) indexToEnd() {
 	w := s.commit.writer
 	if s.state.Uncovered(w) < min(indexAtClose, s.opts.IndexEvery) {
 		return

@@ -245,7 +245,7 @@ func (s *Store) finish() error {
 		return fmt.Errorf("close store: %w", err)
 	}
 	c.folder.Fold()
-	s.indexRest()
+	s.indexToEnd()
 	s.writeImages()
 	if err := s.state.WriteAnchor(s.end(), true); err != nil {
 		return fmt.Errorf("close store: %w", err)

@@ -17,11 +17,12 @@ import (
 type cover struct {
 	runs      []*index.Sealed
 	stretches []stretch
-	at        mark         // behind the last covered frame
-	tree      merkle.Range // over all events up to there
-	size      int64        // of the sound part of the file of blocks
-	torn      bool         // something stands behind that
-	reason    error        // why the walk ended before the end of the file
+	at        mark                  // behind the last covered frame
+	tree      merkle.Range          // over all events up to there
+	size      int64                 // of the sound part of the file of blocks
+	torn      bool                  // something stands behind that
+	reserved  map[event.Kind]uint64 // events of kinds that are the store's own, in the blocks
+	reason    error                 // why the walk ended before the end of the file
 }
 
 // A stretch is what one block covers.
@@ -113,6 +114,14 @@ func (c *cover) walk(file *index.Blocks, h *segment.Header, limit int64) error {
 	var ok bool
 	if c.tree, ok = merkle.NewRange(last.Summary().TreeSize, hashes); !ok || c.tree.Root() != last.Summary().Root {
 		return fmt.Errorf("%w: Merkle range of index block", ErrDamaged)
+	}
+	c.reserved = make(map[event.Kind]uint64)
+	for _, b := range blocks {
+		counts, err := reservedIn(b.Foot)
+		if err != nil {
+			return err
+		}
+		addKinds(c.reserved, counts)
 	}
 	for _, b := range blocks {
 		c.runs = append(c.runs, file.Run(b))

@@ -74,7 +74,7 @@ type Report struct {
 	Restored uint64 // events known without reading their frames
 	Replayed uint64 // events whose frames were read
 	Frames   uint64 // frames read, of all types
-	Fences   uint64 // fence frames among them; none has an effect yet
+	Fences   uint64 // fence frames among them
 	Bytes    int64  // bytes of segments read
 
 	TornBytes   int64  // behind the end of the log that are no frame, zeroes not counted

@@ -272,6 +272,12 @@ func (o *opener) count(v *survey) {
 	r.ReservedTotal = maps.Clone(r.Reserved)
 	for i := range v.runs {
 		addKinds(r.ReservedTotal, v.runs[i].reserved)
+		if f := v.runs[i].frames; f != nil {
+			addKinds(r.ReservedTotal, f.cover.reserved)
+		}
+	}
+	if v.tail != nil {
+		addKinds(r.ReservedTotal, v.tail.cover.reserved)
 	}
 	if o.image != nil {
 		addKinds(r.ReservedTotal, o.image.reserved)

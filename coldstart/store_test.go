@@ -31,10 +31,11 @@ type testStore struct {
 	hlc     event.HLC
 	linker  event.Linker
 	heads   map[string]index.Head
-	fence   uint64 // that stages what is written; 0 for none
-	events  model  // everything written
-	durable model  // everything that a sync has covered
-	spoken  model  // everything that somebody was told of: more than durable in a relaxed store
+	fence   uint64     // that stages what is written; 0 for none
+	kind    event.Kind // of what is written; 0 for an ordinary one
+	events  model      // everything written
+	durable model      // everything that a sync has covered
+	spoken  model      // everything that somebody was told of: more than durable in a relaxed store
 }
 
 // testConfig returns a config whose clock and randomness are the same in every run.
@@ -130,6 +131,9 @@ func (s *testStore) frame(dst []byte, offset int64, stream int, flags segment.Fr
 	h := event.Header{
 		Seq: s.seq, ID: event.NewID(s.hlc, s.seq), HLC: s.hlc, Clock: head.Clock + 1, Kind: event.MustKind(1, 1),
 		Coordinate: coordinate.MustNew(entity, "s"), Fence: s.fence,
+	}
+	if s.kind != 0 {
+		h.Kind = s.kind
 	}
 	body := event.AppendMeta(nil, &h)
 	content := event.ContentHash(h.Salt, payload)
