@@ -20,6 +20,9 @@ type Draft struct {
 
 	// Expect is what must be true of the stream (the draft's entity and lane) at commit. The zero Expect is Any.
 	Expect Expect
+	// Unless refuses the draft if any of them has come true: up to 16. They are looked at once for the whole batch, so
+	// that no draft is refused for the batch's own events.
+	Unless []Unless
 
 	Tags        []string // up to 64, each like a name of a coordinate
 	Correlation event.ID // group that the event belongs to; zero means none
@@ -90,6 +93,17 @@ func (e Expect) String() string {
 		return fmt.Sprintf("clock %d", e.clock)
 	}
 	return "any"
+}
+
+// An Unless is a condition on everything that a decision was based on (the dynamic consistency boundary): it refuses an
+// append if an event that Query selects was committed after sequence Seq. Seq is the one up to which the caller has
+// read, such as [Store.Visible] before the read began.
+//
+// Events that are not visible yet, since their fence is open, count; those that were hidden for good do not. Query's
+// After, Before, Limit, Reverse and Borrow do not matter. A Query that names nothing means any event at all.
+type Unless struct {
+	Query Query
+	Seq   uint64
 }
 
 // A Receipt is what a committed append returns. Receipts are comparable values.

@@ -51,6 +51,7 @@ type item struct {
 	kind    event.Kind
 	lane    uint32
 	expect  Expect
+	unless  []unless
 	cause   int // index of the draft that causes this one, or -1
 	key     event.Key
 	keyed   bool
@@ -230,6 +231,12 @@ func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 		Correlation: d.Correlation, Causation: d.Causation, Tags: d.Tags, Extensions: d.Extensions,
 	}
 	*it = item{at: d.Coordinate, kind: d.Kind, lane: d.Lane, expect: d.Expect, cause: -1}
+	if len(d.Unless) > 0 {
+		var err error
+		if it.unless, err = compileUnless(d.Unless); err != nil {
+			return err
+		}
+	}
 	if d.CausedByDraft != 0 {
 		it.cause = int(d.CausedByDraft) - 1
 		h.Causation = event.ID{1} // room, stamped when the cause has its ID

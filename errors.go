@@ -86,16 +86,21 @@ func (e *BatchError) Error() string { return fmt.Sprintf("draft %d: %v", e.Index
 // Unwrap returns the cause.
 func (e *BatchError) Unwrap() error { return e.Err }
 
-// A ConflictError says what a draft expected of its stream and what is there. Nothing was written.
+// A ConflictError says which condition of a draft does not hold, and what is there. Nothing was written.
 type ConflictError struct {
-	Coordinate coordinate.Coordinate
-	Lane       uint32
-	Want       Expect
-	Have       uint64 // the stream's clock; 0 means it has no event
-	ReadAfter  uint64 // the stream's last sequence; reading on from there finds what comes next
+	Coordinate coordinate.Coordinate // of the draft
+	Lane       uint32                // of the draft
+	Want       Expect                // what the draft expected of its stream
+	Have       uint64                // the stream's clock; 0 means it has no event; not looked at for Unless
+	Unless     *Unless               // the condition that has come true; nil when it was Expect
+	Seq        uint64                // of the event in the way: the stream's last one, or the first that Unless selects
+	ReadAfter  uint64                // read on behind this sequence: the stream's last one, or what Unless named
 }
 
 func (e *ConflictError) Error() string {
+	if e.Unless != nil {
+		return fmt.Sprintf("%v: %v lane %d: event %d was committed after %d", ErrConflict, e.Coordinate, e.Lane, e.Seq, e.Unless.Seq)
+	}
 	return fmt.Sprintf("%v: %v lane %d: want %v, have clock %d", ErrConflict, e.Coordinate, e.Lane, e.Want, e.Have)
 }
 

@@ -34,6 +34,10 @@ func (s *Store) stage(r *request) error {
 	if replayed, err := s.replay(r); err != nil || replayed {
 		return err
 	}
+	if err := s.checkUnless(r, p); err != nil {
+		r.settled = !c.hangs(err)
+		return err
+	}
 	end := len(c.buf)
 	if r.batch {
 		end += segment.BatchLen
@@ -68,7 +72,7 @@ func (s *Store) stage(r *request) error {
 // never there, and the group's error is the answer.
 func (c *committer) hangs(err error) bool {
 	var conflict *ConflictError
-	return errors.As(err, &conflict) && conflict.ReadAfter > c.seq-uint64(len(c.staged))
+	return errors.As(err, &conflict) && conflict.Seq > c.seq-uint64(len(c.staged))
 }
 
 // place gives the draft of it its place in the log: the sequence, clocks and ID, and the bytes from from on in the group
@@ -85,7 +89,7 @@ func (s *Store) place(it *item, from int) (to int, err error) {
 		return 0, err
 	}
 	if !it.expect.holds(head.clock) {
-		return 0, &ConflictError{Coordinate: it.at, Lane: it.lane, Want: it.expect, Have: head.clock, ReadAfter: head.seq}
+		return 0, &ConflictError{Coordinate: it.at, Lane: it.lane, Want: it.expect, Have: head.clock, Seq: head.seq, ReadAfter: head.seq}
 	}
 	c.seq++
 	c.hlc = c.hlc.Next(c.wall)

@@ -339,6 +339,16 @@ type View struct {
 // Acquire returns a View of everything visible now, nil when the set is closed. It takes no lock.
 func (s *Set) Acquire() *View { return s.acquire(new(View)) }
 
+// AcquireAll returns a View of everything published now, visible or not, nil when the set is closed. It is for the
+// committer, which must know of events that wait behind an open fence.
+func (s *Set) AcquireAll() *View {
+	v := s.Acquire()
+	if v != nil {
+		v.visible = math.MaxUint64 - 1
+	}
+	return v
+}
+
 // acquire fills v and returns it. It is apart from Acquire so that Acquire is inlined and its View can stay on the
 // caller's stack.
 func (s *Set) acquire(v *View) *View {

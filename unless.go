@@ -1,0 +1,116 @@
+package batpak
+
+import (
+	"slices"
+
+	"batpak/index"
+	"batpak/segment"
+)
+
+// maxUnless bounds the conditions of one draft: each of them is a query inside the committer.
+const maxUnless = 16
+
+// An unless is an [Unless] that was checked.
+type unless struct {
+	Unless
+	q index.Query
+}
+
+// compileUnless checks conditions on their caller's goroutine.
+//
+// Errors: *[DraftError]; *[LimitError].
+func compileUnless(conditions []Unless) ([]unless, error) {
+	if len(conditions) > maxUnless {
+		return nil, &LimitError{Field: "conditions", Value: int64(len(conditions)), Limit: maxUnless}
+	}
+	compiled := make([]unless, len(conditions))
+	for i, u := range conditions {
+		u.Query.Limit = 0
+		q, err := u.Query.compile()
+		if err != nil {
+			return nil, &DraftError{Field: "Unless", Err: err}
+		}
+		q.After, q.Before, q.Reverse = u.Seq, 0, false
+		// The caller may be gone before the committer has looked at its slices.
+		q.Kinds, q.Tags = slices.Sorted(slices.Values(q.Kinds)), slices.Clone(q.Tags)
+		if q.Lane != nil {
+			lane := *q.Lane
+			q.Lane = &lane
+		}
+		compiled[i] = unless{Unless: u, q: q}
+	}
+	return compiled, nil
+}
+
+// checkUnless checks the conditions of all items of r against everything committed, and against the requests staged before
+// it in the group.
+//
+// Errors: *[ConflictError], in a *[BatchError] where r is a batch; errors of a read.
+func (s *Store) checkUnless(r *request, p savepoint) error {
+	for i := range r.items {
+		it := &r.items[i]
+		for j := range it.unless {
+			u := &it.unless[j]
+			seq, err := s.selected(u, p)
+			if err == nil && seq != 0 {
+				err = &ConflictError{
+					Coordinate: it.at, Lane: it.lane, Want: it.expect, Unless: &u.Unless, Seq: seq, ReadAfter: u.Seq,
+				}
+			}
+			if err != nil && r.batch {
+				err = &BatchError{Index: i, Err: err}
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// selected returns the first event that u selects, in the log or staged before p; 0 when there is none.
+func (s *Store) selected(u *unless, p savepoint) (seq uint64, err error) {
+	c := &s.commit
+	if u.Seq < p.seq-uint64(p.staged) {
+		seq, err = s.committed(u)
+		for s.healed(err) {
+			seq, err = s.committed(u)
+		}
+	}
+	if err != nil || seq != 0 {
+		return seq, err
+	}
+	for i := range c.staged[:p.staged] {
+		sp := &c.staged[i]
+		if u.q.Entity != "" && u.q.Entity != sp.head.key.entity {
+			continue // most are other entities' events, and need not be decoded
+		}
+		if err := c.raw.Decode(c.buf[sp.from+segment.FrameHeaderLen : sp.to]); err != nil {
+			return 0, err
+		}
+		if c.raw.Seq > u.Seq && u.q.Matches(&c.raw) {
+			return c.raw.Seq, nil
+		}
+	}
+	return 0, nil
+}
+
+// committed returns the first event in the log that u selects; 0 when there is none.
+func (s *Store) committed(u *unless) (seq uint64, err error) {
+	v := s.set.AcquireAll()
+	if v == nil {
+		return 0, ErrClosed
+	}
+	defer v.Release()
+	q := u.q
+	q.Hidden = s.hidden.filter()
+	cur := v.Scan(q, true)
+	defer cur.Close()
+	if cur.Next() {
+		seq = cur.Raw().Seq
+	}
+	return seq, cur.Err()
+}
+
+// Visible returns the sequence up to which a read that begins now sees; 0 before the first event. It never goes back.
+func (s *Store) Visible() uint64 { return s.set.Visible() }
