@@ -25,7 +25,7 @@ type background struct {
 	hurry   context.CancelFunc
 	wg      sync.WaitGroup
 	nudge   chan struct{} // there may be something to fill or fold
-	lagging chan struct{} // SyncNever: much was written and not synced
+	lagging chan struct{} // not SyncAlways: somebody waits for a sync, or, in SyncNever, much was written without
 	behind  chan struct{} // there may be something to write an index block for
 
 	mu      sync.Mutex
@@ -50,6 +50,7 @@ func (b *background) start(s *Store) {
 	case SyncInterval:
 		ticker := time.NewTicker(s.opts.SyncEvery)
 		b.wg.Go(func() { defer ticker.Stop(); syncOn(s, ticker.C) })
+		b.wg.Go(func() { syncOn(s, b.lagging) })
 	case SyncNever:
 		b.wg.Go(func() { syncOn(s, b.lagging) })
 	}
@@ -74,6 +75,9 @@ func (b *background) stop() {
 func (s *Store) kick() {
 	w := s.commit.current.Load()
 	if s.opts.Sync == SyncNever && w.Lag() > lagMost {
+		wake(s.background.lagging)
+	}
+	if s.opts.Sync != SyncAlways && s.durable.wanted(s.written.Load()) {
 		wake(s.background.lagging)
 	}
 	if s.state.Uncovered(w) >= s.opts.IndexEvery {
@@ -182,6 +186,7 @@ func syncOn[T any](s *Store, when <-chan T) {
 		}
 		if err := s.syncBehind(); err != nil {
 			s.opts.Logger.Error("sync", "err", err)
+			s.endWaits()
 			return // the writer is poisoned; every append says so
 		}
 	}
@@ -207,7 +212,7 @@ func (s *Store) syncBehind() error {
 		return w.Poison(err)
 	}
 	w.MarkDurable(end)
-	s.durable.Store(max(s.durable.Load(), seq))
+	s.durable.Store(seq)
 	if err := s.state.Beacon.Publish(s.position(), seq); err != nil {
 		s.opts.Logger.Warn("publish beacon", "err", err)
 	}

@@ -2,7 +2,9 @@ package batpak
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,23 +80,43 @@ func (s *Store) lead(first *request) {
 	}
 	s.queue.gather(own)
 	group := s.queue.take(first)
-	s.commit.mu.Lock()
-	s.commitAll(group)
-	s.commit.mu.Unlock()
+	s.commitLocked(group)
 	leader := first
 	if leader == nil {
 		leader = group[0] // it was woken to lead, and is the first who waited
 	}
 	// The answers go out before the lead does: whoever appends again at once can then be part of the next group.
 	for _, r := range group {
-		if r != leader {
+		switch {
+		case r.ticket != nil:
+			s.answer(r)
+		case r != leader:
 			r.wake <- false
 		}
 	}
 	answered := len(group)
 	clear(group)
-	s.queue.leave(answered)
+	s.leave(answered)
 	s.kick()
+}
+
+// commitLocked commits requests in order. A panic in here is a mistake of ours: it must neither answer anybody with a
+// success nor leave the others waiting for ever, so it poisons the writer, as a failed sync does.
+func (s *Store) commitLocked(group []*request) {
+	c := &s.commit
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			err := c.writer.Poison(fmt.Errorf("batpak: panic in the committer: %v\n%s", p, debug.Stack()))
+			fail(group, &WriteError{MayLand: true, Poisoned: true, Err: err})
+			s.opts.Logger.Error("commit", "err", err)
+		}
+		if c.writer.Err() != nil {
+			s.endWaits() // nothing will move on
+		}
+	}()
+	s.commitAll(group)
 }
 
 // commitAll commits requests in order, in as many write groups as the segments demand.
@@ -178,6 +200,9 @@ func (s *Store) commitGroup(group []*request) {
 		return
 	}
 	s.publish()
+	for _, r := range group {
+		r.settled = true
+	}
 }
 
 // begin empties the group buffer. sync says that the store's mode asks for a sync; wall is the time of the group.
@@ -198,6 +223,7 @@ func (s *Store) write(seq uint64, hlc event.HLC) error {
 		return s.syncIfAsked() // a replayed key may ask for more than its first append did
 	}
 	last := c.seq
+	s.accepted.Store(last)
 	err := s.opts.hook.Hit(fault.Site{Point: fault.GroupStamped, Segment: c.writer.Header().Segment, Seq: last})
 	if err == nil {
 		err = c.writer.Write(c.buf)
@@ -205,9 +231,11 @@ func (s *Store) write(seq uint64, hlc event.HLC) error {
 	if err != nil {
 		c.streams.rollback(0)
 		c.seq, c.hlc = seq, hlc
+		s.accepted.Store(seq)
 		poisoned := errors.Is(err, segment.ErrPoisoned)
 		return &WriteError{MayLand: poisoned, Poisoned: poisoned, Err: err}
 	}
+	s.written.Store(last)
 	if err := s.hit(fault.GroupWritten); err != nil {
 		return err
 	}
@@ -304,6 +332,7 @@ func (s *Store) publish() {
 	c.active.Publish()
 	c.folder.Take(c.hashes...)
 	s.set.SetVisible(c.seq)
+	s.visible.Store(c.seq)
 	// A fault here is a crash before anybody has an answer; nothing is left that could fail.
 	_ = s.opts.hook.Hit(fault.Site{Point: fault.GroupPublished, Segment: c.writer.Header().Segment, Seq: c.seq})
 }

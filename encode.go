@@ -31,6 +31,8 @@ type request struct {
 	// Guarded by the queue's lock.
 	state requestState
 	wake  chan bool // true: lead the next group; false: the outcome is there
+
+	ticket *ticket // who gets the outcome instead of whoever waits on wake; nil for most
 }
 
 type requestState uint8
@@ -86,7 +88,7 @@ func newRequest() *request {
 	r := requestPool.Get().(*request)
 	r.items, r.receipts = r.items[:0], r.receipts[:0]
 	r.batch, r.ack, r.frames = false, AckDefault, 0
-	r.err, r.settled, r.state = nil, false, requestQueued
+	r.err, r.settled, r.state, r.ticket = nil, false, requestQueued, nil
 	return r
 }
 

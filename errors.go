@@ -20,6 +20,7 @@ var (
 	ErrPoisoned  = errors.New("batpak: the writer has failed; reopen the store")
 	ErrNotLanded = errors.New("batpak: the write failed and left no trace")
 	ErrCanceled  = errors.New("batpak: context ended")
+	ErrOverload  = errors.New("batpak: too much was submitted and is not committed yet")
 
 	// ErrIdempotency: a known key with another request.
 	ErrIdempotency = errors.New("batpak: idempotency key was used for another request")

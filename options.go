@@ -51,6 +51,8 @@ const (
 	defaultMaxEventBytes  = 16 << 20
 	defaultMaxBatchEvents = 10_000
 	defaultMaxBatchBytes  = 32 << 20
+	defaultMaxPending     = 64 << 10
+	defaultPendingBytes   = 64 << 20
 )
 
 // Options tune a store. The zero value, and nil, mean the defaults named at each field. Open copies them.
@@ -90,6 +92,12 @@ type Options struct {
 	// MaxBatchBytes bounds the payloads of one batch together. Zero means 32 MiB, and it is never taken to be less
 	// than MaxEventBytes.
 	MaxBatchBytes int64
+
+	// MaxPending and MaxPendingBytes bound what [Store.Submit] and [Store.SubmitBatch] leave in memory until it is
+	// committed: events, and bytes of their frames. Zero means 65,536 and 64 MiB. One request is always taken when
+	// nothing is pending.
+	MaxPending      int
+	MaxPendingBytes int64
 
 	// FillAhead is how many bytes of zeroes are kept ready behind the active segment's last event, in the
 	// background; they make syncs cheaper. Zero means 8 MiB; below zero means none. It is not used in SyncNever.
@@ -145,6 +153,8 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.MaxBatchBytes = orDefault(c.MaxBatchBytes, defaultMaxBatchBytes); c.MaxBatchBytes > 0 {
 		c.MaxBatchBytes = max(c.MaxBatchBytes, c.MaxEventBytes)
 	}
+	c.MaxPending = orDefault(c.MaxPending, defaultMaxPending)
+	c.MaxPendingBytes = orDefault(c.MaxPendingBytes, defaultPendingBytes)
 	c.FillAhead = orDefault(c.FillAhead, defaultFillAhead)
 	c.IndexEvery = orDefault(c.IndexEvery, defaultIndexEvery)
 	if c.Logger == nil {
@@ -177,6 +187,8 @@ func (o *Options) validate() error {
 		{"MaxEventBytes", o.MaxEventBytes, o.MaxEventBytes > 0 && o.MaxEventBytes <= 1<<30, "outside 1 byte to 1 GiB"},
 		{"MaxBatchEvents", o.MaxBatchEvents, o.MaxBatchEvents >= 1, "below 1"},
 		{"MaxBatchBytes", o.MaxBatchBytes, o.MaxBatchBytes >= 1, "below 1 byte"},
+		{"MaxPending", o.MaxPending, o.MaxPending >= 1, "below 1"},
+		{"MaxPendingBytes", o.MaxPendingBytes, o.MaxPendingBytes >= 1, "below 1 byte"},
 		{"IndexEvery", o.IndexEvery, o.IndexEvery >= 1, "below 1 byte"},
 		{"DirPerm", o.DirPerm, o.DirPerm&^fs.ModePerm == 0, "more than permission bits"},
 		{"FilePerm", o.FilePerm, o.FilePerm&^fs.ModePerm == 0, "more than permission bits"},

@@ -38,6 +38,23 @@ func (q *queue) enter(r *request) (lead bool, err error) {
 	return false, nil
 }
 
+// submit puts r, which has a ticket, into the queue; where nobody leads, a goroutine of its own does.
+func (s *Store) submit(r *request) error {
+	q := &s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return ErrClosed
+	}
+	q.waiting = append(q.waiting, r)
+	if !q.led {
+		q.led = true
+		r.state = requestLeads
+		go s.lead(nil)
+	}
+	return nil
+}
+
 // wait returns when the outcome of r is there, leading a group on the way if it is r's turn. When ctx ends first, it
 // takes r back if no leader has taken it yet; abandoned then says that a leader still holds r.
 func (s *Store) wait(ctx context.Context, r *request) (abandoned bool, err error) {
@@ -141,14 +158,19 @@ func (q *queue) take(first *request) []*request {
 }
 
 // leave hands the lead to the first who waits, or to nobody. answered is how many were in the group that ends.
-func (q *queue) leave(answered int) {
+func (s *Store) leave(answered int) {
+	q := &s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.crowd = len(q.waiting) + answered
 	if len(q.waiting) > 0 {
 		next := q.waiting[0]
 		next.state = requestLeads
-		next.wake <- true
+		if next.ticket != nil {
+			go s.lead(nil) // nobody waits for it who could
+		} else {
+			next.wake <- true
+		}
 		return
 	}
 	q.led = false

@@ -31,6 +31,7 @@ func (s *Store) Refresh(ctx context.Context) (changed bool, err error) {
 	changed, err = s.state.Refresh(ctx)
 	switch {
 	case err == nil:
+		s.visible.Store(s.set.Visible())
 		return changed, nil
 	case s.closed.Load() && (errors.Is(err, fs.ErrClosed) || errors.Is(err, context.Canceled)):
 		return false, ErrClosed

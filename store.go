@@ -24,13 +24,17 @@ type Store struct {
 
 	hidden hiddenRanges
 
-	queue  queue
-	commit committer
+	queue    queue
+	pressure pressure
+	commit   committer
 
 	checkpointing sync.Mutex // held by Checkpoint
 
-	durable atomic.Uint64 // last sequence known to be on stable storage
-	closed  atomic.Bool
+	accepted atomic.Uint64 // last sequence given out
+	written  atomic.Uint64 // last sequence that the operating system has
+	durable  watermark     // last sequence known to be on stable storage
+	visible  watermark     // last sequence that reads see
+	closed   atomic.Bool
 
 	background background
 	closing    sync.Once
@@ -63,6 +67,9 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	state.Hide = s.hidden.use
 	s.queue.idle.L = &s.queue.mu
 	s.durable.Store(state.LastSeq)
+	s.visible.Store(s.set.Visible())
+	s.accepted.Store(state.LastSeq)
+	s.written.Store(state.LastSeq)
 	if opts.ReadOnly {
 		return s, nil
 	}
@@ -121,7 +128,7 @@ func (s *Store) Append(ctx context.Context, d Draft) (Receipt, error) {
 		r.free()
 		return Receipt{}, err
 	}
-	abandoned, err := s.submit(ctx, r)
+	abandoned, err := s.commitRequest(ctx, r)
 	if abandoned {
 		return Receipt{}, err // a leader still works on r
 	}
@@ -148,7 +155,7 @@ func (s *Store) AppendBatch(ctx context.Context, drafts []Draft) ([]Receipt, err
 		return nil, err
 	}
 	r.receipts = make([]Receipt, 0, len(drafts)) // goes to the caller
-	abandoned, err := s.submit(ctx, r)
+	abandoned, err := s.commitRequest(ctx, r)
 	if abandoned {
 		return nil, err
 	}
@@ -174,8 +181,8 @@ func (s *Store) writable(ctx context.Context) error {
 	return nil
 }
 
-// submit brings r to its outcome. When it was abandoned a leader still holds r.
-func (s *Store) submit(ctx context.Context, r *request) (abandoned bool, err error) {
+// commitRequest brings r to its outcome. When it was abandoned a leader still holds r.
+func (s *Store) commitRequest(ctx context.Context, r *request) (abandoned bool, err error) {
 	lead, err := s.queue.enter(r)
 	if err != nil {
 		return false, err
@@ -226,6 +233,7 @@ func (s *Store) close() error {
 		errs = append(errs, s.finish())
 		s.commit.mu.Unlock()
 	}
+	s.endWaits()
 	errs = append(errs, s.state.Close())
 	return errors.Join(errs...)
 }
