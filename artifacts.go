@@ -16,6 +16,7 @@ const indexAtClose = 32 << 10
 func (s *Store) settleIn() {
 	s.state.Beacon.SetBoot(vfs.BootID())
 	s.state.Sweep()
+	s.keepHidden()
 	if err := s.lookAhead(); err != nil && s.background.ctx.Err() == nil {
 		s.opts.Logger.Warn("look ahead of the log", "err", err)
 	}
@@ -62,6 +63,7 @@ func (s *Store) indexBlocks() {
 		if err := s.state.IndexBlock(b.ctx, w, s.durable.Load()); err != nil && b.ctx.Err() == nil {
 			s.opts.Logger.Warn("write index block", "err", err)
 		}
+		s.keepHidden()
 		rest := indexRest
 		if s.opts.Sync != SyncAlways {
 			rest = indexRestRelaxed

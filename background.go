@@ -162,6 +162,7 @@ func (s *Store) sealAll() {
 				continue
 			}
 			s.writeImages()
+			s.keepHidden()
 			if b.last() {
 				s.updateCatalogs()
 			}

@@ -12,6 +12,7 @@ import (
 	"batpak/coldstart"
 	"batpak/event"
 	"batpak/fault"
+	"batpak/hidden"
 	"batpak/index"
 	"batpak/internal/merkle"
 	"batpak/internal/planted"
@@ -49,7 +50,11 @@ type committer struct {
 	hashes  []event.Hash
 	keys    map[[16]byte]stagedKey
 	durable bool // somebody asked for a sync
+	steps   []fenceStep
 	wall    time.Time
+
+	fences  map[uint64]*Fence // that are open and have staged something
+	tracker *hidden.Tracker   // of all fences; nil in a store that never had one
 
 	linkers [2]event.Linker
 	digest  segment.BatchDigest
@@ -64,12 +69,14 @@ type span struct {
 	clock    uint64
 	hlc      event.HLC
 	id       event.ID
+	fence    uint64 // that stages it; 0 for none
 }
 
 // A stagedKey is an idempotency key whose event is in the group being committed.
 type stagedKey struct {
 	key     event.Key
 	receipt Receipt
+	fence   uint64 // that stages it; 0 for none
 }
 
 // lead commits one group: first, if there is one, and everyone who waits. Then it hands the lead on.
@@ -209,6 +216,7 @@ func (s *Store) commitGroup(group []*request) {
 func (c *committer) begin(sync bool, wall time.Time) {
 	c.buf, c.staged, c.hashes = c.buf[:0], c.staged[:0], c.hashes[:0]
 	c.base, c.durable, c.wall = c.writer.End(), sync, wall
+	c.steps = c.steps[:0]
 	clear(c.keys)
 	c.streams.settle()
 }
@@ -219,7 +227,7 @@ func (c *committer) begin(sync bool, wall time.Time) {
 // A failed write leaves no trace, on disk or here. A failed sync poisons the writer: see [segment.Writer.Sync].
 func (s *Store) write(seq uint64, hlc event.HLC) error {
 	c := &s.commit
-	if len(c.staged) == 0 {
+	if len(c.buf) == 0 {
 		return s.syncIfAsked() // a replayed key may ask for more than its first append did
 	}
 	last := c.seq
@@ -230,6 +238,7 @@ func (s *Store) write(seq uint64, hlc event.HLC) error {
 	}
 	if err != nil {
 		c.streams.rollback(0)
+		c.undoSteps(0)
 		c.seq, c.hlc = seq, hlc
 		s.accepted.Store(seq)
 		poisoned := errors.Is(err, segment.ErrPoisoned)
@@ -331,8 +340,12 @@ func (s *Store) publish() {
 	c := &s.commit
 	c.active.Publish()
 	c.folder.Take(c.hashes...)
-	s.set.SetVisible(c.seq)
-	s.visible.Store(c.seq)
+	visible := c.seq
+	if c.tracker != nil || len(c.steps) > 0 {
+		visible = s.settleFences()
+	}
+	s.set.SetVisible(visible)
+	s.visible.Store(visible)
 	// A fault here is a crash before anybody has an answer; nothing is left that could fail.
 	_ = s.opts.hook.Hit(fault.Site{Point: fault.GroupPublished, Segment: c.writer.Header().Segment, Seq: c.seq})
 }

@@ -32,6 +32,10 @@ type request struct {
 	state requestState
 	wake  chan bool // true: lead the next group; false: the outcome is there
 
+	fence *Fence          // that stages the items; nil for most
+	op    segment.FenceOp // what else is asked of the fence; such a request has no items
+	cause error           // why it is cancelled, when nobody asked
+
 	ticket *ticket // who gets the outcome instead of whoever waits on wake; nil for most
 }
 
@@ -54,7 +58,8 @@ type item struct {
 	lane    uint32
 	expect  Expect
 	unless  []unless
-	cause   int // index of the draft that causes this one, or -1
+	cause   int    // index of the draft that causes this one, or -1
+	fence   uint64 // that stages it; 0 for none
 	key     event.Key
 	keyed   bool
 }
@@ -63,7 +68,8 @@ type item struct {
 type encoder struct {
 	buf    []byte // frames, one behind the other; one that was outgrown lives on in the items
 	header event.Header
-	frames int64 // bytes
+	fence  uint64 // that stages the events; 0 for none
+	frames int64  // bytes
 	ack    Ack
 
 	failed int // index of the draft that err is about
@@ -72,7 +78,7 @@ type encoder struct {
 
 // reset makes e ready for another request. The header is overwritten then.
 func (e *encoder) reset() {
-	e.buf, e.frames, e.ack, e.err = e.buf[:0], 0, AckDefault, nil
+	e.buf, e.frames, e.ack, e.err, e.fence = e.buf[:0], 0, AckDefault, nil, 0
 	if cap(e.buf) > keepBuf {
 		e.buf = nil
 	}
@@ -89,13 +95,22 @@ func newRequest() *request {
 	r.items, r.receipts = r.items[:0], r.receipts[:0]
 	r.batch, r.ack, r.frames = false, AckDefault, 0
 	r.err, r.settled, r.state, r.ticket = nil, false, requestQueued, nil
+	r.fence, r.op, r.cause = nil, 0, nil
 	return r
+}
+
+// within lets f, unless it is nil, stage what r is going to hold.
+func (r *request) within(f *Fence) {
+	if r.fence = f; f == nil {
+		return
+	}
+	r.encoders[0].fence, r.encoders[1].fence = f.number, f.number
 }
 
 // free gives r back. Nobody may hold it any more.
 func (r *request) free() {
 	for i := range r.encoders {
-		if e := &r.encoders[i]; len(e.buf) > 0 || e.err != nil {
+		if e := &r.encoders[i]; len(e.buf) > 0 || e.err != nil || e.fence != 0 {
 			e.reset()
 		}
 	}
@@ -106,10 +121,14 @@ func (r *request) free() {
 
 // size returns the bytes that r takes in a segment.
 func (r *request) size() int64 {
+	size := r.frames
 	if r.batch {
-		return r.frames + segment.BatchLen
+		size += segment.BatchLen
 	}
-	return r.frames
+	if r.fence != nil && r.op == 0 {
+		size += fenceFrameLen // the first of its fence has one in front
+	}
+	return size
 }
 
 // encodeOne checks and encodes a single draft.
@@ -231,8 +250,9 @@ func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 	*h = event.Header{
 		Kind: d.Kind, PayloadVersion: d.PayloadVersion, Coordinate: d.Coordinate, Lane: d.Lane, Depth: d.Depth,
 		Correlation: d.Correlation, Causation: d.Causation, Tags: d.Tags, Extensions: d.Extensions,
+		Fence: e.fence,
 	}
-	*it = item{at: d.Coordinate, kind: d.Kind, lane: d.Lane, expect: d.Expect, cause: -1}
+	*it = item{at: d.Coordinate, kind: d.Kind, lane: d.Lane, expect: d.Expect, cause: -1, fence: e.fence}
 	if len(d.Unless) > 0 {
 		var err error
 		if it.unless, err = compileUnless(d.Unless); err != nil {
@@ -258,7 +278,7 @@ func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 	e.buf = append(e.buf, d.Payload...)
 	it.frame = e.buf[start:len(e.buf):len(e.buf)]
 	it.content = event.ContentHash([16]byte{}, e.buf[payload:])
-	it.finishKey(d)
+	it.finishKey(e, d)
 	e.ack = max(e.ack, d.Ack)
 	e.frames += int64(len(it.frame))
 	return nil
@@ -274,8 +294,8 @@ func keyHash(key []byte) (h [16]byte) {
 
 // finishKey computes the fingerprint of a keyed request, which needs the content hash, and puts it into the frame.
 // The fingerprint covers what the caller asked for: coordinate, kind, lane, depth, payload version, correlation,
-// causation, tags, extensions, payload.
-func (it *item) finishKey(d *Draft) {
+// causation, tags, extensions, payload. A fence is not part of it: the retry comes through another one, or through none.
+func (it *item) finishKey(e *encoder, d *Draft) {
 	if !it.keyed {
 		return
 	}
@@ -284,7 +304,12 @@ func (it *item) finishKey(d *Draft) {
 	sum.Write([]byte("batpak.request.v1\n"))
 	sum.Write(it.content[:])
 	sum.Write([]byte(strconv.Itoa(int(d.CausedByDraft)) + "\n"))
-	sum.Write(meta) // everything but what the committer stamps, which is zero
+	asked := meta
+	if it.fence != 0 {
+		e.header.Fence = 0
+		asked = event.AppendMeta(nil, &e.header)
+	}
+	sum.Write(asked) // everything but what the committer stamps, which is zero
 	copy(it.key.Fingerprint[:], sum.Sum(nil))
 	event.SetFingerprint(meta, it.key.Fingerprint)
 }

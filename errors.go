@@ -22,6 +22,9 @@ var (
 	ErrCanceled  = errors.New("batpak: context ended")
 	ErrOverload  = errors.New("batpak: too much was submitted and is not committed yet")
 
+	ErrFenceEnded = errors.New("batpak: the fence has ended")
+	ErrFenceOpen  = errors.New("batpak: another fence is open")
+
 	// ErrIdempotency: a known key with another request.
 	ErrIdempotency = errors.New("batpak: idempotency key was used for another request")
 )

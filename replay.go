@@ -69,6 +69,9 @@ func (s *Store) known(it *item) (r Receipt, staged, ok bool, err error) {
 				Seq: first.receipt.Seq, ID: first.receipt.ID, Want: it.key.Fingerprint, Have: first.key.Fingerprint,
 			}
 		}
+		if err := s.commit.undecided(it, first.fence); err != nil {
+			return r, true, false, err
+		}
 		r = first.receipt
 		r.Replayed = true
 		return r, true, true, nil
@@ -88,6 +91,9 @@ func (s *Store) known(it *item) (r Receipt, staged, ok bool, err error) {
 	}
 	if s.hidden.contains(raw.Seq) {
 		return r, false, false, nil // its fence was cancelled: as if it had never been
+	}
+	if err := s.commit.undecided(it, raw.Fence); err != nil {
+		return r, false, false, err
 	}
 	if raw.Key.Fingerprint != it.key.Fingerprint {
 		return r, false, false, &IdempotencyConflictError{

@@ -11,18 +11,19 @@ import (
 
 // A savepoint is how far staging had come, to take one request back without the others of its group.
 type savepoint struct {
-	buf, staged, undo int
-	seq               uint64
-	hlc               event.HLC
+	buf, staged, undo, steps int
+	seq                      uint64
+	hlc                      event.HLC
 }
 
 func (c *committer) save() savepoint {
-	return savepoint{len(c.buf), len(c.staged), len(c.streams.undo), c.seq, c.hlc}
+	return savepoint{len(c.buf), len(c.staged), len(c.streams.undo), len(c.steps), c.seq, c.hlc}
 }
 
 func (c *committer) restore(p savepoint) {
 	c.buf, c.staged, c.hashes = c.buf[:p.buf], c.staged[:p.staged], c.hashes[:p.staged]
 	c.streams.rollback(p.undo)
+	c.undoSteps(p.steps)
 	c.seq, c.hlc = p.seq, p.hlc
 }
 
@@ -30,11 +31,19 @@ func (c *committer) restore(p savepoint) {
 // then conditions, then sequence, clocks and hashes. A request that fails leaves no trace.
 func (s *Store) stage(r *request) error {
 	c := &s.commit
+	first := c.save()
+	if r.fence != nil {
+		if done, err := s.stageFence(r); done || err != nil {
+			return err
+		}
+	}
 	p := c.save()
 	if replayed, err := s.replay(r); err != nil || replayed {
+		c.restore(first)
 		return err
 	}
 	if err := s.checkUnless(r, p); err != nil {
+		c.restore(first)
 		r.settled = !c.hangs(err)
 		return err
 	}
@@ -45,7 +54,7 @@ func (s *Store) stage(r *request) error {
 	for i := range r.items {
 		next, err := s.place(&r.items[i], end)
 		if err != nil {
-			c.restore(p)
+			c.restore(first)
 			r.settled = !c.hangs(err)
 			if r.batch {
 				err = &BatchError{Index: i, Err: err}
@@ -99,7 +108,7 @@ func (s *Store) place(it *item, from int) (to int, err error) {
 	c.streams.advance(head, c.seq)
 	c.staged = append(c.staged, span{
 		from: from, to: from + len(it.frame), entity: entity,
-		head: head, clock: head.clock, hlc: c.hlc, id: event.NewID(c.hlc, c.random.Uint64()),
+		head: head, clock: head.clock, hlc: c.hlc, id: event.NewID(c.hlc, c.random.Uint64()), fence: it.fence,
 	})
 	return from + len(it.frame), nil
 }
@@ -200,6 +209,6 @@ func (c *committer) rememberKeys(r *request) {
 		if c.keys == nil {
 			c.keys = make(map[[16]byte]stagedKey)
 		}
-		c.keys[r.items[i].key.Hash] = stagedKey{r.items[i].key, r.receipts[i]}
+		c.keys[r.items[i].key.Hash] = stagedKey{r.items[i].key, r.receipts[i], r.items[i].fence}
 	}
 }

@@ -12,6 +12,7 @@ type Stats struct {
 	LastSeq  uint64 // sequence of the last event, hidden ones included; 0 for none
 	Visible  uint64 // last sequence that a read may see; 0 for none
 	Durable  uint64 // last sequence known to be on stable storage; in a read-only store, when it last looked
+	Fences   int    // open ones that have staged something: Visible does not pass the oldest of them
 	Segments int    // segment files
 	Sealed   int    // those that end in a footer that is in use
 	Bytes    int64  // of all files in the directory
@@ -39,6 +40,7 @@ func (s *Store) Stats() Stats {
 		v.Release()
 	}
 	if !s.opts.ReadOnly {
+		st.Fences = int(s.openFences.Load())
 		st.Durable = s.durable.Load() // not before: what SyncAlways shows is durable
 	}
 	if w := s.commit.current.Load(); w != nil && !s.closed.Load() {

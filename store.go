@@ -12,6 +12,7 @@ import (
 	"batpak/coldstart"
 	"batpak/event"
 	"batpak/fault"
+	"batpak/hidden"
 	"batpak/index"
 	"batpak/segment"
 )
@@ -29,6 +30,11 @@ type Store struct {
 	commit   committer
 
 	checkpointing sync.Mutex // held by Checkpoint
+
+	lastFence  atomic.Uint64 // highest number of a fence
+	openFences atomic.Int64  // that have staged something
+	keeping    sync.Mutex    // held while the hidden ranges are written
+	kept       uint64        // what the file of hidden ranges covers
 
 	accepted atomic.Uint64 // last sequence given out
 	written  atomic.Uint64 // last sequence that the operating system has
@@ -73,6 +79,10 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	if opts.ReadOnly {
 		return s, nil
 	}
+	s.lastFence.Store(state.Fences.LastFence)
+	if !state.Derived {
+		s.kept = state.Fences.Covers
+	}
 	s.commit.start(state)
 	s.background.start(s)
 	return s, nil
@@ -99,6 +109,10 @@ func (c *committer) start(state *coldstart.State) {
 	c.random = rand.NewChaCha8(seed)
 	c.seq, c.hlc = state.NextSeq-1, state.LastHLC
 	c.folder, c.streams = state.Folder, newStreams()
+	c.fences = make(map[uint64]*Fence)
+	if state.Fenced {
+		c.tracker = hidden.NewTracker(state.Fences)
+	}
 	c.use(state.Writer, state.Active)
 }
 
@@ -119,11 +133,15 @@ func (c *committer) use(w *segment.Writer, active *index.Active) {
 // *[IdempotencyConflictError]; *[CanceledError]; *[WriteError]; [ErrClosed]; [ErrReadOnly]; *segment.FrameError,
 // *segment.FooterError and *idemp.FileError for damage where the stream's head or the key is looked up, and nothing
 // is written then.
-func (s *Store) Append(ctx context.Context, d Draft) (Receipt, error) {
+func (s *Store) Append(ctx context.Context, d Draft) (Receipt, error) { return s.append(ctx, d, nil) }
+
+// append commits one event, through a fence unless that is nil.
+func (s *Store) append(ctx context.Context, d Draft, f *Fence) (Receipt, error) {
 	if err := s.writable(ctx); err != nil {
 		return Receipt{}, err
 	}
 	r := newRequest()
+	r.within(f)
 	if err := s.encodeOne(r, &d); err != nil {
 		r.free()
 		return Receipt{}, err
@@ -146,10 +164,16 @@ func (s *Store) Append(ctx context.Context, d Draft) (Receipt, error) {
 //
 // Errors: as [Store.Append], wrapped in a *[BatchError] where one draft is to blame; *[PartialReplayError].
 func (s *Store) AppendBatch(ctx context.Context, drafts []Draft) ([]Receipt, error) {
+	return s.appendBatch(ctx, drafts, nil)
+}
+
+// appendBatch commits a batch, through a fence unless that is nil.
+func (s *Store) appendBatch(ctx context.Context, drafts []Draft, f *Fence) ([]Receipt, error) {
 	if err := s.writable(ctx); err != nil {
 		return nil, err
 	}
 	r := newRequest()
+	r.within(f)
 	if err := s.encodeBatch(r, drafts); err != nil {
 		r.free()
 		return nil, err
@@ -244,9 +268,19 @@ func (s *Store) finish() error {
 	if err := c.writer.Err(); err != nil {
 		return &WriteError{Poisoned: true, Err: err}
 	}
+	if err := s.cancelFences(); err != nil {
+		return err
+	}
 	if c.writer.Durable() != c.writer.End() {
 		if err := s.syncWritten(); err != nil {
 			return err
+		}
+	}
+	if c.tracker != nil {
+		if f := c.tracker.Settled(); f.Covers > s.kept {
+			if err := s.state.WriteHidden(f); err != nil {
+				return fmt.Errorf("close store: %w", err)
+			}
 		}
 	}
 	if err := c.writer.Trim(); err != nil {

@@ -88,6 +88,9 @@ func (f *follower) survey(o *opener, p *advance) (behind []segmentFile, err erro
 	if p.hidden, err = o.readHidden(); err != nil {
 		return nil, err
 	}
+	if o.fenced {
+		return nil, errAnew // what is visible does not follow from what is new
+	}
 	if _, err := readPending(o.dir, o.meta.Store); !errors.Is(err, ErrAbsent) {
 		return nil, errors.Join(errAnew, err)
 	}

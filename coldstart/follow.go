@@ -41,7 +41,7 @@ type look struct {
 	dir      vfs.Dir // base, or what a pending compaction will leave of it
 	meta     meta
 	hidden   hidden.Set
-	fenced   bool // the newest segment holds fence frames
+	fenced   bool // the log may hold fences
 	relaxed  bool
 	signal   Signal // zero when there was none
 	highest  uint64 // number ever seen on a segment
@@ -70,7 +70,7 @@ func newFollower(o *opener, v *survey, folder *merkle.Folder) *follower {
 	f.turn <- struct{}{}
 	f.life, f.cancel = context.WithCancel(context.Background())
 	f.look = look{
-		dir: o.dir, meta: o.meta, hidden: v.hidden, relaxed: o.relaxed(), highest: o.listing.highest,
+		dir: o.dir, meta: o.meta, hidden: v.hidden.Set, fenced: o.fenced, relaxed: o.relaxed(), highest: o.listing.highest,
 		catalogs: o.listing.catalogs,
 	}
 	if o.signal != nil {
@@ -87,7 +87,6 @@ func newFollower(o *opener, v *survey, folder *merkle.Folder) *follower {
 	}
 	f.events.Store(folder.Len())
 	if t := v.tail; t != nil {
-		f.fenced = t.fences > 0
 		f.newest = &newestSeen{replay: t.replay, link: t.link, stop: t.stop, when: o.began}
 		f.newest.rest()
 		f.durable.Store(o.durableOf(t.lastSeq()))

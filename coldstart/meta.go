@@ -10,20 +10,22 @@ import (
 	"batpak/internal/wire"
 )
 
-// The file store.meta. It is written once, before the first segment.
+// The file store.meta. It is written before the first segment, and once more before the first fence.
 //
 //	offset  size  field
 //	0       8     magic     "BATPAKMT"
 //	8       4     length    bytes of all of it
 //	12      4     checksum  CRC-32C of all of it but these four bytes
 //	16      2     version   1; a higher one is a store from the future
-//	18      2     flags     0; an unknown bit is from the future
+//	18      2     flags     1 = the log may hold fences, so that the hidden ranges must be there; an unknown bit is
+//	                        from the future
 //	20      4     zero
 //	24      16    store     identity of the store, random
 //	40      8     created   Unix milliseconds, for people
 const (
 	metaMagic   = "BATPAKMT"
 	metaVersion = 1
+	metaFenced  = 1
 	metaLen     = 8 + 4 + 4 + 2 + 2 + 4 + 16 + 8
 )
 
@@ -42,6 +44,7 @@ func artifactSum(b []byte) uint32 { return wire.Sum(wire.Sum(0, b[:sumAt]), b[su
 type meta struct {
 	Store   [16]byte
 	Created int64 // Unix milliseconds
+	Fenced  bool  // the log may hold fences: without its hidden ranges nobody knows what must not be seen
 }
 
 // appendMeta appends the encoding of m to dst.
@@ -52,7 +55,12 @@ func appendMeta(dst []byte, m *meta) []byte {
 	dst = le.AppendUint32(dst, metaLen)
 	dst = le.AppendUint32(dst, 0)
 	dst = le.AppendUint16(dst, metaVersion)
-	dst = append(dst, 0, 0, 0, 0, 0, 0)
+	flags := uint16(0)
+	if m.Fenced {
+		flags = metaFenced
+	}
+	dst = le.AppendUint16(dst, flags)
+	dst = append(dst, 0, 0, 0, 0)
 	dst = append(dst, m.Store[:]...)
 	dst = le.AppendUint64(dst, uint64(m.Created))
 	le.PutUint32(dst[start+sumAt:], artifactSum(dst[start:]))
@@ -67,9 +75,10 @@ func decodeMeta(b []byte) (meta, error) {
 	}
 	r := wire.Reader{B: b[len(metaMagic):]}
 	n, _, version, flags, zero := r.Uint32(), r.Uint32(), r.Uint16(), r.Uint16(), r.Uint32()
-	if version > metaVersion || flags != 0 {
+	if version > metaVersion || flags&^metaFenced != 0 {
 		return m, ErrFuture
 	}
+	m.Fenced = flags&metaFenced != 0
 	r.Copy(m.Store[:])
 	m.Created = int64(r.Uint64())
 	if version == 0 || zero != 0 || int(n) != len(b) || !r.Done() || m.Store == [16]byte{} {

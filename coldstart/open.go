@@ -9,6 +9,7 @@ import (
 
 	"batpak/event"
 	"batpak/fault"
+	"batpak/hidden"
 	"batpak/index"
 	"batpak/internal/merkle"
 	"batpak/internal/planted"
@@ -40,6 +41,9 @@ type opener struct {
 	rotten bool    // the anchor's file has a slot that does not hold
 	signal *Signal // nil when there is no beacon
 	proofs []proof
+
+	known  hidden.File // what the file of hidden ranges says
+	fenced bool        // the log may hold fences
 }
 
 // Open opens the store in cfg.Dir, and makes one in an empty directory.
@@ -187,8 +191,7 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 	if err := o.readEvidence(); err != nil {
 		return nil, err
 	}
-	known, err := o.readHidden()
-	if err != nil {
+	if o.known, err = o.readHidden(); err != nil {
 		return nil, err
 	}
 	if o.lock == nil || o.created || o.report.Pending != "" { // else nobody has changed it since
@@ -224,8 +227,10 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 		return nil, err
 	}
 	o.count(v)
-	if v.hidden, err = o.hiddenIn(ctx, known, v.tail); err != nil {
-		return nil, err
+	if o.lock != nil { // a reader does not believe in all of the tail yet
+		if v.hidden, err = o.hiddenIn(ctx, v); err != nil {
+			return nil, err
+		}
 	}
 	if v.keys, err = o.readIdemp(); err != nil {
 		return nil, err
@@ -336,7 +341,8 @@ func (o *opener) newState(v *survey) (*State, error) {
 			return nil, fmt.Errorf("close segment %06d: %w", r.link.id, err)
 		}
 	}
-	s.Hidden, s.Idemp = v.hidden, v.keys
+	s.Hidden, s.Idemp = v.hidden.Set, v.keys
+	s.Fences, s.Fenced, s.Derived, s.created = v.hidden.File, o.meta.Fenced, v.hidden.stale, o.meta.Created
 	v.keys = nil
 	s.Set = index.NewSet(sealed, nil)
 	s.Folder = merkle.NewFolder(merkle.Range{})

@@ -99,12 +99,16 @@ func (o *opener) openUnlocked(ctx context.Context) (*State, error) {
 		v.close()
 		return nil, err
 	}
+	if v.hidden, err = o.hiddenIn(ctx, v); err != nil {
+		v.close()
+		return nil, err
+	}
 	s, err := o.newState(v)
 	if err != nil {
 		v.close()
 		return nil, err
 	}
-	s.Set.SetVisible(s.LastSeq)
+	s.Set.SetVisible(min(s.LastSeq, v.hidden.end))
 	s.Pending = nil
 	s.follow = newFollower(o, v, s.Folder)
 	o.phase("trim")

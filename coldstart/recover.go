@@ -8,7 +8,6 @@ import (
 
 	"batpak/event"
 	"batpak/fault"
-	"batpak/hidden"
 	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/planted"
@@ -32,7 +31,7 @@ type survey struct {
 	runs   []olderRun
 	tail   *tail // nil when there is no segment
 	broken []*link
-	hidden hidden.Set
+	hidden visibility
 	keys   *idemp.Table // of evicted events; nil when there is none
 }
 

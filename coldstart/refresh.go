@@ -124,13 +124,13 @@ func (s *State) rebuild(ctx context.Context) (changed bool, err error) {
 	if err := n.closeIdemp(); err != nil { // it is for writers
 		return false, errors.Join(err, n.Set.Close())
 	}
-	changed = n.LastSeq != s.Set.Visible() || !n.Hidden.Equal(f.hidden)
+	changed = n.Set.Visible() != s.Set.Visible() || !n.Hidden.Equal(f.hidden)
 	s.healing.Lock()
 	err = s.Set.TakeOver(n.Set)
 	s.healable, s.view = len(s.healed), n.Dir
 	s.healing.Unlock()
 	f.take(n.follow)
-	s.show(n.LastSeq)
+	s.show(n.Set.Visible())
 	f.builds.Add(1)
 	if err != nil { // of closing what nobody uses
 		s.cfg.Logger.Warn("refresh", "err", err)

@@ -197,7 +197,7 @@ func (r *repairer) planMeta() (known bool, err error) {
 		r.report.Findings = append(r.report.Findings, Finding{File: metaName, Reason: "no segment has a header that tells the identity"})
 		return false, nil
 	}
-	again := meta{Store: first.Store, Created: first.Created}
+	again := meta{Store: first.Store, Created: first.Created, Fenced: r.fenced}
 	how := fmt.Sprintf("from the headers of %d segments, which agree", n)
 	if n == 1 {
 		how = "from the header of the only segment"

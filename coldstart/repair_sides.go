@@ -8,6 +8,7 @@ import (
 
 	"batpak/hidden"
 	"batpak/idemp"
+	"batpak/internal/vfs"
 	"batpak/segment"
 )
 
@@ -170,7 +171,24 @@ func (r *repairer) planSides() error {
 			return err
 		}
 	}
+	is := func(e vfs.Entry) bool { return e.Name == hidden.FileName }
+	if r.fenced = r.fenced || r.meta.Fenced; r.fenced && !slices.ContainsFunc(entries, is) {
+		r.planMissing()
+	}
 	return nil
+}
+
+// planMissing plans the file of hidden ranges anew, which a log with fences cannot do without.
+func (r *repairer) planMissing() {
+	if r.logDamaged() {
+		r.report.Findings = append(r.report.Findings, Finding{
+			File: hidden.FileName, Reason: "missing, and cannot be rebuilt from a log that is damaged itself", Err: ErrAbsent,
+		})
+		return
+	}
+	r.add(hidden.FileName, "rebuild", "from the log", "it is missing", func(ctx context.Context, a *RepairAction) error {
+		return mendHidden(ctx, r.opener)
+	})
 }
 
 // planSide plans what is to become of one file; found is what its check says.

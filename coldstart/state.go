@@ -29,6 +29,12 @@ type State struct {
 	// Hidden are events that no read shows; in a read-only store, when it was opened.
 	Hidden hidden.Set
 
+	// Fences is what is known of fences at the end of the log: those that were open are over, and what they staged is
+	// hidden. Fenced says that the store is prepared for them, see [State.Fence].
+	Fences  hidden.File
+	Fenced  bool
+	Derived bool // Fences says more than the file of hidden ranges
+
 	// Hide is called by Refresh with the events that no read shows from now on, before later ones become visible. It is
 	// to be set before the first Refresh; nil means that nobody asks.
 	Hide func(hidden.Set)
@@ -52,6 +58,7 @@ type State struct {
 	// Pending are older segments without a footer, oldest first, for Seal.
 	Pending []Unsealed
 
+	created int64 // as the store's identity says
 	cfg     Config
 	lock    vfs.LockFile
 	highest uint64 // number of a segment; owned by whoever calls Rotate

@@ -111,6 +111,7 @@ func (c *segmentCheck) flag(r *event.Raw, offset uint32, reason string, err erro
 func (c *segmentCheck) event(r *event.Raw, offset, length uint32) error {
 	v := c.v
 	v.result.Events++
+	v.fenced = v.fenced || r.Fence != 0
 	if c.batch.Count > 0 && int64(offset) == c.batch.from {
 		v.result.Batches++
 	}

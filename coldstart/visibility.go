@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"batpak/event"
 	"batpak/hidden"
@@ -25,22 +26,18 @@ func (e *HiddenError) Error() string {
 // Unwrap returns the finding.
 func (e *HiddenError) Unwrap() error { return e.Err }
 
-// readHidden returns what is known of hidden events without reading the log. Without a file nothing is known: the zero
-// File covers nothing.
+// readHidden returns what is known of hidden events without reading the log. In a log without fences nothing needs to be
+// known: the zero File covers nothing.
 //
-// Errors: *[HiddenError]; *[FutureError]; I/O errors.
+// Errors: *[HiddenError], also when the file is missing and the log may hold fences; *[FutureError]; I/O errors.
 func (o *opener) readHidden() (hidden.File, error) {
 	if o.lock != nil && !o.listing.has(hidden.FileName) {
-		return hidden.File{}, nil
+		return hidden.File{}, o.hiddenAbsent()
 	}
-	return readHidden(o.dir, o.meta.Store)
-}
-
-func readHidden(dir vfs.Dir, store [16]byte) (hidden.File, error) {
-	f, err := hidden.Read(dir, store)
+	f, err := hidden.Read(o.dir, o.meta.Store)
 	switch {
 	case errors.Is(err, hidden.ErrAbsent):
-		return hidden.File{}, nil
+		return hidden.File{}, o.hiddenAbsent()
 	case errors.Is(err, hidden.ErrFuture):
 		return f, &FutureError{File: hidden.FileName, Err: err}
 	case errors.Is(err, hidden.ErrForeign):
@@ -48,23 +45,63 @@ func readHidden(dir vfs.Dir, store [16]byte) (hidden.File, error) {
 	case errors.Is(err, hidden.ErrDamaged):
 		return f, &HiddenError{hidden.FileName, fmt.Errorf("%w: %w", ErrDamaged, err)}
 	}
+	o.fenced = o.fenced || err == nil
 	return f, err
 }
 
-// hiddenIn returns what is hidden in a log whose newest segment ends in t: what is known, and what the fence frames behind
-// that say. Events whose fence nobody has decided are hidden too: whoever could have is gone, or has not yet.
-func (o *opener) hiddenIn(ctx context.Context, known hidden.File, t *tail) (hidden.Set, error) {
-	if t == nil || t.fences == 0 {
-		return known.Set, nil
+// hiddenAbsent says what a missing file means. It was made before the first fence.
+func (o *opener) hiddenAbsent() error {
+	if !o.meta.Fenced {
+		return nil
 	}
-	tracker, err := rebuildHidden(ctx, o.dir, known, o.chain.frameRanges(t.at.offset))
+	return &HiddenError{hidden.FileName, ErrAbsent}
+}
+
+// A visibility is what an open knows of fences.
+type visibility struct {
+	hidden.File        // what reads do not show, for good
+	end         uint64 // what lies behind this sequence waits for a fence; MaxUint64 when nothing waits
+	stale       bool   // the log said more than the file
+}
+
+// hiddenIn returns what is hidden in the log of v: what is known, and what the fence frames behind that say. Events whose
+// fence nobody has decided are hidden too when this open takes the writer's place: whoever could have decided is gone.
+// A reader stops in front of them, since the writer may live.
+func (o *opener) hiddenIn(ctx context.Context, v *survey) (visibility, error) {
+	t, known := v.tail, o.known
+	seen := visibility{File: known, end: math.MaxUint64}
+	if t == nil || !o.fenced && !o.meta.Fenced && t.fences == 0 || t.lastSeq() <= known.Covers {
+		return seen, nil
+	}
+	o.fenced, seen.stale = true, true
+	log := o.chain.frameRanges(t.at.offset)
+	log[len(log)-1].start = t.cover.before(known.Covers)
+	tracker, err := rebuildHidden(ctx, o.dir, known, log)
 	if err != nil {
-		return hidden.Set{}, err
+		return visibility{}, err
 	}
-	if _, open := tracker.Undecided(); open && o.lock != nil {
-		o.report.OpenFences++
+	first, open := tracker.Undecided()
+	if o.lock != nil {
+		o.report.OpenFences += uint64(tracker.Open())
+		seen.File = tracker.End()
+		return seen, nil
 	}
-	return tracker.End().Set, nil
+	if open {
+		seen.end = first - 1
+	}
+	seen.File = tracker.Settled()
+	return seen, nil
+}
+
+// before returns the last place between index blocks that no event above seq stands in front of; the zero mark when the
+// segment has to be read from its start.
+func (c *cover) before(seq uint64) (at mark) {
+	for _, s := range c.stretches {
+		if s.end.seq <= seq {
+			at = s.end
+		}
+	}
+	return at
 }
 
 // WriteHidden makes f durable. Every event up to f.Covers, and every fence frame that decides one of them, must be
@@ -73,18 +110,42 @@ func (o *opener) hiddenIn(ctx context.Context, known hidden.File, t *tail) (hidd
 // Errors: *[hidden.FileError] with [hidden.ErrLimit]; I/O errors; the file before this one then still holds.
 func (s *State) WriteHidden(f hidden.File) error { return hidden.Write(s.Dir, s.StoreID, &f) }
 
+// Fence prepares the store for fences, once in its life: before the first fence frame is written the file of hidden
+// ranges is there, and the store's identity says that it must be. covered is the last sequence that is durable and in
+// no fence. Later calls do nothing. One goroutine at a time.
+//
+// Errors: I/O errors; the store then still has no fences.
+func (s *State) Fence(covered uint64) error {
+	if s.Fenced {
+		return nil
+	}
+	f := s.Fences
+	f.Covers = max(f.Covers, covered)
+	if err := s.WriteHidden(f); err != nil {
+		return fmt.Errorf("prepare for fences: %w", err)
+	}
+	m := meta{Store: s.StoreID, Created: s.created, Fenced: true}
+	if err := createMeta(s.Dir, &m); err != nil {
+		return fmt.Errorf("prepare for fences: %w", err)
+	}
+	s.Fenced, s.Fences = true, f
+	return nil
+}
+
 // A frameRange is the frames of one segment in [header.Len(), end).
 type frameRange struct {
 	header *segment.Header
 	end    int64  // bytes from start of file
 	last   uint64 // no event above this sequence stands in it
+	start  mark   // where to begin; zero: behind the header
+	listed bool   // header has no range: it is to be read again
 }
 
 // frameRanges returns the whole log: every older segment up to where the next header ends it, and the newest up to end.
 func (c *chain) frameRanges(end int64) []frameRange {
 	var ranges []frameRange
 	for _, l := range c.links {
-		r := frameRange{header: &l.header, end: end, last: ^uint64(0)}
+		r := frameRange{header: &l.header, end: end, last: math.MaxUint64, listed: l.listed}
 		if l.next != nil {
 			r.end, r.last = l.end(), l.next.LastSeq
 		}
@@ -114,12 +175,22 @@ func rebuildHidden(ctx context.Context, dir vfs.Dir, known hidden.File, log []fr
 // trackSegment shows the frames of one segment to t.
 func trackSegment(ctx context.Context, dir vfs.Dir, t *hidden.Tracker, r frameRange) error {
 	id := r.header.Segment
+	if r.listed {
+		l := link{segmentFile: segmentFile{id: id}}
+		if err := errors.Join(l.read(dir, r.header.Store), l.broken); err != nil {
+			return err
+		}
+		r.header = &l.header
+	}
 	f, err := dir.OpenRead(segment.Name(id))
 	if err != nil {
 		return fmt.Errorf("open segment %06d: %w", id, err)
 	}
 	defer f.Close()
-	s := newScan(f, r.header, startOf(r.header), r.end, r.end)
+	if r.start.offset == 0 {
+		r.start = startOf(r.header)
+	}
+	s := newScan(f, r.header, r.start, r.end, r.end)
 	s.each = func(*event.Raw, uint32, uint32) error { return nil }
 	s.track(t)
 	if err := s.run(ctx); err != nil {

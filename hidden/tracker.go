@@ -71,6 +71,12 @@ func (t *Tracker) Undecided() (seq uint64, ok bool) {
 	return seq, ok
 }
 
+// Open returns how many fences have staged events and are undecided.
+func (t *Tracker) Open() int { return len(t.undecided) }
+
+// Cancelled returns what is hidden for good, wherever it stands: what was known, and what cancelled fences have staged.
+func (t *Tracker) Cancelled() Set { return t.base.Set.Union(Of(t.cancelled...)) }
+
 // End returns what is hidden when the log ends here and its writer is gone.
 func (t *Tracker) End() File {
 	ranges := slices.Clone(t.cancelled)
