@@ -36,6 +36,11 @@ type Draft struct {
 	Extensions     map[string][]byte // up to 64, 64 KiB together; keys of 1 to 255 bytes, of the form of an entity
 	PayloadVersion uint16            // of the caller's schema
 	Ack            Ack               // when Append may return
+
+	// RecordDenial asks for a record when a gate denies: an event of [KindDenial] that says what every gate thinks, in
+	// the store as any other event; the *[DeniedError] carries its receipt. A batch has one record, for the draft that
+	// was denied first.
+	RecordDenial bool
 }
 
 // An Ack says what the acknowledgement of one draft waits for.

@@ -18,6 +18,7 @@ const maxKeyBytes = 1024
 // goroutine, so that the committer only stamps, links and copies. Requests are pooled.
 type request struct {
 	items    []item
+	drafts   []Draft    // for the gates, one for each item; empty where there are none
 	encoders [2]encoder // a single draft needs one
 	batch    bool       // commits as a batch frame and its members
 	ack      Ack        // strictest of the drafts
@@ -60,6 +61,8 @@ type item struct {
 	unless  []unless
 	cause   int    // index of the draft that causes this one, or -1
 	fence   uint64 // that stages it; 0 for none
+	draft   *Draft // for the gates; nil where there are none
+	record  bool   // a denial by a gate
 	key     event.Key
 	keyed   bool
 }
@@ -115,6 +118,8 @@ func (r *request) free() {
 		}
 	}
 	clear(r.items) // drop the strings
+	clear(r.drafts)
+	r.drafts = r.drafts[:0]
 	clear(r.receipts)
 	requestPool.Put(r)
 }
@@ -124,6 +129,9 @@ func (r *request) size() int64 {
 	size := r.frames
 	if r.batch {
 		size += segment.BatchLen
+	}
+	if len(r.drafts) > 0 && slices.ContainsFunc(r.items, func(it item) bool { return it.record }) {
+		size += denialReserve
 	}
 	if r.fence != nil && r.op == 0 {
 		size += fenceFrameLen // the first of its fence has one in front
@@ -137,6 +145,7 @@ func (s *Store) encodeOne(r *request, d *Draft) error {
 		return &DraftError{Field: "CausedByDraft", Reason: "only a batch has earlier drafts"}
 	}
 	r.items = append(r.items, item{})
+	s.keepDrafts(r)
 	e := &r.encoders[0]
 	if err := s.encode(e, d, 0, &r.items[0]); err != nil {
 		return err
@@ -186,6 +195,7 @@ const encodeChunk = 16
 // encoders take chunks in order and finish what they have taken, so neither passes over one before the other's.
 func (s *Store) encodeAll(r *request, drafts []Draft) error {
 	r.items = slices.Grow(r.items, len(drafts))[:len(drafts)]
+	s.keepDrafts(r)
 	encode := func(worker, chunk int) bool {
 		e := &r.encoders[worker]
 		for i := chunk * encodeChunk; i < min((chunk+1)*encodeChunk, len(drafts)); i++ {
@@ -212,6 +222,17 @@ func (s *Store) encodeAll(r *request, drafts []Draft) error {
 		return &BatchError{Index: first.failed, Err: first.err}
 	}
 	return nil
+}
+
+// keepDrafts makes room for what the gates will see, if there are any.
+func (s *Store) keepDrafts(r *request) {
+	if len(s.opts.Gates) == 0 {
+		return
+	}
+	r.drafts = slices.Grow(r.drafts[:0], len(r.items))[:len(r.items)]
+	for i := range r.items {
+		r.items[i].draft = &r.drafts[i]
+	}
 }
 
 // checkKeys refuses a batch that uses a key twice: the second could only be a retry of the first.
@@ -246,19 +267,26 @@ func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 	if err := s.check(d, index); err != nil {
 		return err
 	}
-	h := &e.header
-	*h = event.Header{
-		Kind: d.Kind, PayloadVersion: d.PayloadVersion, Coordinate: d.Coordinate, Lane: d.Lane, Depth: d.Depth,
-		Correlation: d.Correlation, Causation: d.Causation, Tags: d.Tags, Extensions: d.Extensions,
-		Fence: e.fence,
-	}
-	*it = item{at: d.Coordinate, kind: d.Kind, lane: d.Lane, expect: d.Expect, cause: -1, fence: e.fence}
+	*it = item{draft: it.draft}
 	if len(d.Unless) > 0 {
 		var err error
 		if it.unless, err = compileUnless(d.Unless); err != nil {
 			return err
 		}
 	}
+	s.fill(e, d, it)
+	return nil
+}
+
+// fill makes d, which was checked, the frame of it.
+func (s *Store) fill(e *encoder, d *Draft, it *item) {
+	h := &e.header
+	*h = event.Header{
+		Kind: d.Kind, PayloadVersion: d.PayloadVersion, Coordinate: d.Coordinate, Lane: d.Lane, Depth: d.Depth,
+		Correlation: d.Correlation, Causation: d.Causation, Tags: d.Tags, Extensions: d.Extensions,
+		Fence: e.fence,
+	}
+	it.at, it.kind, it.lane, it.expect, it.cause, it.fence = d.Coordinate, d.Kind, d.Lane, d.Expect, -1, e.fence
 	if d.CausedByDraft != 0 {
 		it.cause = int(d.CausedByDraft) - 1
 		h.Causation = event.ID{1} // room, stamped when the cause has its ID
@@ -279,9 +307,12 @@ func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 	it.frame = e.buf[start:len(e.buf):len(e.buf)]
 	it.content = event.ContentHash([16]byte{}, e.buf[payload:])
 	it.finishKey(e, d)
+	if it.draft != nil {
+		it.keepDraft(d)
+		it.record = d.RecordDenial
+	}
 	e.ack = max(e.ack, d.Ack)
 	e.frames += int64(len(it.frame))
-	return nil
 }
 
 // keyHash returns the 128 bits that stand for a key. Zero means "no key" in a frame and never comes out.

@@ -25,6 +25,9 @@ var (
 	ErrFenceEnded = errors.New("batpak: the fence has ended")
 	ErrFenceOpen  = errors.New("batpak: another fence is open")
 
+	// ErrDenied: a gate did not let a draft pass.
+	ErrDenied = errors.New("batpak: denied")
+
 	// ErrIdempotency: a known key with another request.
 	ErrIdempotency = errors.New("batpak: idempotency key was used for another request")
 )

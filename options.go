@@ -82,6 +82,9 @@ type Options struct {
 	// SigningKeys will sign receipts. This version cannot, and refuses any rather than hand out unsigned receipts.
 	SigningKeys []ed25519.PrivateKey
 
+	// Gates are rules that every draft must pass, asked in this order; see [Gate]. nil means none.
+	Gates []Gate
+
 	// Clock supplies the wall time. nil means time.Now. It may stand, jump and go back: order never depends on it.
 	Clock func() time.Time
 
@@ -197,7 +200,7 @@ func (o *Options) validate() error {
 			return &OptionError{Field: check.field, Value: check.value, Reason: check.reason}
 		}
 	}
-	return nil
+	return checkGates(o.Gates)
 }
 
 // orDefault returns v, or what zero means.

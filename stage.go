@@ -52,10 +52,14 @@ func (s *Store) stage(r *request) error {
 		end += segment.BatchLen
 	}
 	for i := range r.items {
-		next, err := s.place(&r.items[i], end)
+		next, err := s.place(&r.items[i], end, p)
 		if err != nil {
 			c.restore(first)
 			r.settled = !c.hangs(err)
+			if denied := isDenial(err); denied != nil && r.items[i].record {
+				r.settled = false
+				err = s.recordDenial(&r.items[i], i, denied)
+			}
 			if r.batch {
 				err = &BatchError{Index: i, Err: err}
 			}
@@ -63,7 +67,7 @@ func (s *Store) stage(r *request) error {
 		}
 		end = next
 	}
-	c.buf = slices.Grow(c.buf, end-p.buf)[:end]
+	c.extend(end)
 	s.linkAll(r, p)
 	if r.batch {
 		c.closeBatch(r, p)
@@ -77,28 +81,35 @@ func (s *Store) stage(r *request) error {
 	return nil
 }
 
+// extend makes the group buffer end bytes long.
+func (c *committer) extend(end int) { c.buf = slices.Grow(c.buf, end-len(c.buf))[:end] }
+
 // hangs reports whether err tells of an event that the group is about to commit: when the group fails, that event was
 // never there, and the group's error is the answer.
 func (c *committer) hangs(err error) bool {
+	if len(c.staged) > 0 && isDenial(err) != nil {
+		return true // the gate may have seen them
+	}
 	var conflict *ConflictError
 	return errors.As(err, &conflict) && conflict.Seq > c.seq-uint64(len(c.staged))
 }
 
 // place gives the draft of it its place in the log: the sequence, clocks and ID, and the bytes from from on in the group
-// buffer. It returns where they end.
-func (s *Store) place(it *item, from int) (to int, err error) {
+// buffer. It returns where they end. before is where staging stood in front of the request.
+func (s *Store) place(it *item, from int, before savepoint) (to int, err error) {
 	c := &s.commit
 	entity := c.active.Entity(it.at.Entity())
-	key := streamKey{it.at.Entity(), it.lane}
-	head, err := c.streams.head(s.set, entity, key)
-	for s.healed(err) {
-		head, err = c.streams.head(s.set, entity, key)
-	}
+	head, err := s.headOf(it, entity)
 	if err != nil {
 		return 0, err
 	}
 	if !it.expect.holds(head.clock) {
 		return 0, &ConflictError{Coordinate: it.at, Lane: it.lane, Want: it.expect, Have: head.clock, Seq: head.seq, ReadAfter: head.seq}
+	}
+	if it.draft != nil {
+		if err := s.gate(it, head, before); err != nil {
+			return 0, err
+		}
 	}
 	c.seq++
 	c.hlc = c.hlc.Next(c.wall)
@@ -111,6 +122,16 @@ func (s *Store) place(it *item, from int) (to int, err error) {
 		head: head, clock: head.clock, hlc: c.hlc, id: event.NewID(c.hlc, c.random.Uint64()), fence: it.fence,
 	})
 	return from + len(it.frame), nil
+}
+
+// headOf returns the head of the stream of it; entity is the number of that.
+func (s *Store) headOf(it *item, entity uint32) (*streamHead, error) {
+	key := streamKey{it.at.Entity(), it.lane}
+	head, err := s.commit.streams.head(s.set, entity, key)
+	for s.healed(err) {
+		head, err = s.commit.streams.head(s.set, entity, key)
+	}
+	return head, err
 }
 
 // linkParts is how many parts the streams of a large batch fall into. Events of one stream are in one part: they are

@@ -135,7 +135,7 @@ func reservedIn(foot *segment.Footer) (map[event.Kind]uint64, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !k.Reserved() {
+		if !k.Unknown() {
 			continue
 		}
 		rows, err := foot.KindRows(i, i+1)

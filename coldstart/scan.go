@@ -167,7 +167,7 @@ func (s *scan) takeEvent(body []byte, offset, length uint32) error {
 	}
 	s.at.seq, s.at.hlc = s.raw.Seq, s.raw.HLC
 	s.events++
-	if s.raw.Kind.Reserved() {
+	if s.raw.Kind.Unknown() {
 		s.reserved[s.raw.Kind]++
 	}
 	return nil

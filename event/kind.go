@@ -22,6 +22,9 @@ const (
 	maxNumber   = 1<<12 - 1
 )
 
+// KindDenial is the kind of the record of an append that a gate denied: the only reserved kind that this version appends.
+const KindDenial = Kind(CategoryEffect<<12 | 1)
+
 // Errors of [NewKind].
 var (
 	ErrKindRange    = errors.New("event: kind out of range")
@@ -61,6 +64,9 @@ func (k Kind) Number() int { return int(k & maxNumber) }
 func (k Kind) Reserved() bool {
 	return k.Category() == CategorySystem || k.Category() == CategoryEffect
 }
+
+// Unknown reports whether k is reserved and not one that this version appends.
+func (k Kind) Unknown() bool { return k.Reserved() && k != KindDenial }
 
 // String returns "category:number", the category as one hexadecimal digit: "1:7".
 func (k Kind) String() string { return fmt.Sprintf("%x:%d", k.Category(), k.Number()) }
