@@ -50,3 +50,12 @@ func (s *Store) Waiting() int {
 
 // Builds returns how often a read-only store was built anew by Refresh.
 func (s *Store) Builds() uint64 { return s.state.Builds() }
+
+// Selected returns the first event in the log that a condition selects; 0 for none.
+func (s *Store) Selected(u Unless) (uint64, error) {
+	compiled, err := compileUnless([]Unless{u})
+	if err != nil {
+		return 0, err
+	}
+	return s.committed(&compiled[0])
+}
