@@ -37,6 +37,10 @@ func (s *Store) stage(r *request) error {
 			return err
 		}
 	}
+	if len(r.items) == 0 { // a flush
+		c.durable = true
+		return nil
+	}
 	p := c.save()
 	if replayed, err := s.replay(r); err != nil || replayed {
 		c.restore(first)

@@ -218,14 +218,20 @@ func (s *Store) commitRequest(ctx context.Context, r *request) (abandoned bool, 
 	return s.wait(ctx, r)
 }
 
-// Flush makes everything appended so far durable, whatever the mode. In SyncAlways there is nothing left to do.
+// Flush makes everything that was appended or submitted before it durable, whatever the mode. In SyncAlways it waits for
+// what was submitted, and has nothing else to do.
 //
-// Errors: *[WriteError]; [ErrClosed]; [ErrReadOnly]; *[CanceledError].
+// Errors: *[WriteError]; [ErrClosed]; [ErrReadOnly]; *[CanceledError], after which the sync may still take place.
 func (s *Store) Flush(ctx context.Context) error {
 	if err := s.writable(ctx); err != nil {
 		return err
 	}
-	_, err := s.durableEnd()
+	r := newRequest() // without events: it goes behind everybody who came before
+	r.ack = AckDurable
+	abandoned, err := s.commitRequest(ctx, r)
+	if !abandoned {
+		r.free()
+	}
 	return err
 }
 

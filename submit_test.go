@@ -108,6 +108,34 @@ func TestSubmitRefuses(t *testing.T) {
 	}
 }
 
+// Flush waits for what was submitted before it.
+func TestFlushCommitsWhatWasSubmitted(t *testing.T) {
+	ctx := context.Background()
+	for _, mode := range []batpak.SyncMode{batpak.SyncAlways, batpak.SyncNever} {
+		st := openAt(t, t.TempDir(), &batpak.Options{Sync: mode})
+		var tickets []*batpak.Ticket
+		for range 100 {
+			ticket, err := st.Submit(ctx, plain("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tickets = append(tickets, ticket)
+		}
+		if err := st.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if f := st.Frontier(); f.Durable != 100 {
+			t.Errorf("%v: flushed %+v", mode, f)
+		}
+		for _, ticket := range tickets {
+			if _, err := ticket.Wait(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		mustClose(t, st)
+	}
+}
+
 // Close waits for what was submitted.
 func TestCloseCommitsWhatWasSubmitted(t *testing.T) {
 	ctx := context.Background()
