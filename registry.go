@@ -21,7 +21,7 @@ type Binding struct{ bound bound }
 // bound is the binding of any Go type.
 type bound interface {
 	base() *binding
-	decodeAny(ev *event.Event) (any, error)
+	decodeAny(ev event.Event) (any, error)
 }
 
 // A bindingOf is a binding that knows its Go type at compile time.

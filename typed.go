@@ -195,14 +195,16 @@ func decodeInto[T any](b bound, ev *event.Event) (v T, err error) {
 	if b == nil {
 		return v, unknownKind(ev)
 	}
-	decoded, err := b.decodeAny(ev)
+	decoded, err := b.decodeAny(*ev)
 	if err != nil {
 		return v, err
 	}
 	return decoded.(T), nil
 }
 
-func (b *bindingOf[T]) decodeAny(ev *event.Event) (any, error) { return b.decode(ev) }
+// decodeAny is decode for whoever does not know T. It takes a copy: behind an interface, a pointer would put every event on
+// the heap.
+func (b *bindingOf[T]) decodeAny(ev event.Event) (any, error) { return b.decode(&ev) }
 
 // decode returns the value of an event of b's kind.
 func (b *bindingOf[T]) decode(ev *event.Event) (T, error) {
