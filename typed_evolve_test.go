@@ -262,6 +262,39 @@ func TestTypedValuesOutliveABorrowingRead(t *testing.T) {
 	}
 }
 
+// A value that refers to itself stays what it is when the next one is decoded.
+func TestTypedValuesShareNothing(t *testing.T) {
+	type selfish struct {
+		room [1]byte
+		b    []byte // in room, of the value that was decoded first
+	}
+	codec := batpak.CodecOf("selfish", func(v any) ([]byte, error) { return v.(selfish).b, nil }, func(data []byte, v any) error {
+		s := v.(*selfish)
+		s.b = append(s.room[:0], data...)
+		return nil
+	})
+	reg := mustRegistry(t, batpak.Bind[selfish](kindOne, 1, batpak.WithCodec(codec)))
+	st := memStore(t)
+	defer mustClose(t, st)
+	for _, b := range []string{"a", "b", "c"} {
+		if _, err := batpak.AppendAs(context.Background(), st, reg, batpak.Draft{Coordinate: orderAt}, selfish{b: []byte(b)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []selfish
+	for ev, err := range batpak.Typed[selfish](reg, st.Read(context.Background(), batpak.Query{Borrow: true})) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, ev.Value)
+	}
+	for i, want := range []string{"a", "b", "c"} {
+		if string(got[i].b) != want {
+			t.Errorf("value %d became %q, want %q", i, got[i].b, want)
+		}
+	}
+}
+
 // 19: the payload version was lost by batches, and a version of the future was decoded as if it were the present.
 func TestWeaknessW19_PayloadVersionEverywhere(t *testing.T) {
 	reg := mustRegistry(t, batpak.Bind[counted](kindOne, 3, batpak.Upcast(1, func(v counted) (counted, error) { return v, nil }),
