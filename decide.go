@@ -32,7 +32,7 @@ type Decision struct {
 type Retry struct {
 	Tries    int           // calls of the callback at most. Zero means 16; at least 1
 	Pause    time.Duration // Zero means 1 ms; at least 1 ns
-	MaxPause time.Duration // Zero means 100 ms, or Pause where that is more; at least Pause
+	MaxPause time.Duration // Zero means 100 ms, or Pause where that is more; at least Pause. Also for an open fence
 	Seed     uint64        // of the draws, for tests. Zero means a random one
 }
 
@@ -109,7 +109,8 @@ func (e *ContendedError) Unwrap() []error { return []error{ErrContended, e.Err} 
 //
 // q.After, as of a stored state, q.Limit and q.Reverse bound what fn reads; what is committed meanwhile counts whether
 // they would show it or not. q.Before would leave a gap between the two, and is refused. Events behind an open fence are
-// not read, yet count: a decision on them is overtaken until the fence has ended.
+// not read, yet count: a decision on them is overtaken until the fence has ended, and each pause lasts until then, or
+// Retry.MaxPause longer.
 //
 // Drafts may have keys and conditions of their own. A known key comes before all conditions, so a batch whose outcome was
 // unknown returns its first receipts; fn will have read its events then, and must still return it. A condition of a draft
@@ -140,12 +141,15 @@ func (s *Store) DecideRetry(ctx context.Context, q Query, r Retry, fn func(Decis
 		if err := s.writable(ctx); err != nil {
 			return nil, err
 		}
-		receipts, overtaken, err := s.decideOnce(ctx, q, try, fn)
+		receipts, by, err := s.decideOnce(ctx, q, try, fn)
 		switch {
-		case !overtaken:
+		case by == 0:
 			return receipts, err
 		case try == r.Tries:
 			return nil, &ContendedError{Tries: try, Err: err}
+		}
+		if err := s.waitReadable(ctx, by, r.MaxPause); err != nil {
+			return nil, err
 		}
 		if err := wait(ctx, r.pause(try, rng)); err != nil {
 			return nil, err
@@ -153,8 +157,8 @@ func (s *Store) DecideRetry(ctx context.Context, q Query, r Retry, fn func(Decis
 	}
 }
 
-// decideOnce is one try. It was overtaken if err tells of an event that fn could not have read.
-func (s *Store) decideOnce(ctx context.Context, q Query, try int, fn func(Decision) ([]Draft, error)) (_ []Receipt, overtaken bool, err error) {
+// decideOnce is one try. by is the event that has overtaken it: err is a conflict with what fn could not have read.
+func (s *Store) decideOnce(ctx context.Context, q Query, try int, fn func(Decision) ([]Draft, error)) (_ []Receipt, by uint64, err error) {
 	// The end is taken before the read begins, and bounds it. It is not the last event that q selects: what lies between
 	// the two was looked at, too, and need not be looked at again by the condition.
 	seq := s.Visible()
@@ -164,11 +168,29 @@ func (s *Store) decideOnce(ctx context.Context, q Query, try int, fn func(Decisi
 		err = failed
 	}
 	if err != nil || len(drafts) == 0 {
-		return nil, false, err
+		return nil, 0, err
 	}
 	receipts, err := s.appendUnless(ctx, drafts, Unless{Query: q, Seq: seq})
 	var conflict *ConflictError
-	return receipts, errors.As(err, &conflict) && conflict.Seq > seq, err
+	if errors.As(err, &conflict) && conflict.Seq > seq {
+		by = conflict.Seq
+	}
+	return receipts, by, err
+}
+
+// waitReadable returns when reads may see the event seq, or after most: behind an open fence, a try before that would
+// find nothing new.
+func (s *Store) waitReadable(ctx context.Context, seq uint64, most time.Duration) error {
+	if s.Visible() >= seq {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	err := s.WaitVisible(bounded, seq)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 // readUpTo reads what q selects of the events up to seq, and leaves the error of a read in failed.

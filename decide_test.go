@@ -192,7 +192,91 @@ func TestDecideEndsWithItsContext(t *testing.T) {
 		if !ok || canceled.MayLand || !errors.Is(err, errMine) || time.Since(started) != time.Minute || st.Visible() != 1 {
 			t.Errorf("DecideRetry = %v after %v with %d events", err, time.Since(started), st.Visible())
 		}
+
+		// So does one that ends while a fence is waited for.
+		f, err := st.Fence(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Append(t.Context(), reserve(seatA)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel = context.WithTimeoutCause(t.Context(), time.Minute, errMine)
+		defer cancel()
+		started = time.Now()
+		_, err = st.DecideRetry(ctx, row7, batpak.Retry{MaxPause: time.Hour}, func(batpak.Decision) ([]batpak.Draft, error) {
+			return []batpak.Draft{reserve(seatA)}, nil
+		})
+		if canceled, ok := errors.AsType[*batpak.CanceledError](err); !ok || canceled.MayLand || !errors.Is(err, errMine) || time.Since(started) != time.Minute {
+			t.Errorf("DecideRetry = %v after %v", err, time.Since(started))
+		}
+		if err := f.Cancel(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
+}
+
+// Events behind an open fence are not read, and not passed over either: the decision waits for their fence.
+func TestDecideMindsOpenFences(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		staged batpak.Draft
+		end    func(*batpak.Fence, context.Context) error // nil: the fence stays open
+		tries  int                                        // 0: as many as there are, in vain
+		reads  []uint64                                   // by the last try
+	}{
+		{"committed meanwhile", reserve(seatB), (*batpak.Fence).Commit, 2, []uint64{1, 2}},
+		{"cancelled meanwhile", reserve(seatB), (*batpak.Fence).Cancel, 2, []uint64{1}},
+		{"open for ever", reserve(seatB), nil, 0, []uint64{1}},
+		{"open with another row's", batpak.Draft{Coordinate: seatB, Kind: kindOne, Tags: []string{"row:8"}}, nil, 1, []uint64{1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				st := memStore(t)
+				defer mustClose(t, st)
+				mustAppend(t, st, reserve(seatA))
+				f, err := st.Fence(context.Background())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := f.Append(ctx, tt.staged); err != nil {
+					t.Fatal(err)
+				}
+				if tt.end != nil {
+					time.AfterFunc(time.Minute, func() {
+						if err := tt.end(f, ctx); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				tries, started, read := 0, time.Now(), []uint64(nil)
+				retry := batpak.Retry{Tries: 5, MaxPause: time.Hour, Seed: 7}
+				_, err = st.DecideRetry(ctx, row7, retry, func(d batpak.Decision) ([]batpak.Draft, error) {
+					tries++
+					read, err = seqs(d)
+					return []batpak.Draft{reserve(seatA)}, err
+				})
+				took := time.Since(started)
+				if !slices.Equal(read, tt.reads) {
+					t.Errorf("the last try read %d, want %d", read, tt.reads)
+				}
+				switch {
+				case tt.tries == 0 && (!errors.Is(err, batpak.ErrContended) || tries != 5 || took < 4*time.Hour || took > 5*time.Hour):
+					t.Errorf("DecideRetry = %v in %d tries and %v, want all of them in vain", err, tries, took)
+				case tt.tries > 0 && (err != nil || tries != tt.tries):
+					t.Errorf("DecideRetry = %v in %d tries, want %d", err, tries, tt.tries)
+				case tt.tries == 2 && (took < time.Minute || took > time.Minute+2*time.Millisecond):
+					t.Errorf("it took %v, want the minute until the fence ended", took)
+				}
+				if tt.end == nil {
+					if err := f.Cancel(ctx); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		})
+	}
 }
 
 // What cannot be is refused before anything is decided.

@@ -341,6 +341,47 @@ func TestWeaknessW19_PayloadVersionEverywhere(t *testing.T) {
 	}
 }
 
+// 19: and it was lost by whatever was staged or submitted.
+func TestWeaknessW19_PayloadVersionOfStagedAndSubmitted(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	same := func(v orderPaid) (orderPaid, error) { return v, nil }
+	reg := mustRegistry(t, batpak.Bind[orderPaid](kindPaid, 2, batpak.Upcast(1, same)))
+	d, err := reg.Draft(batpak.Draft{Coordinate: orderAt}, orderPaid{"card"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := openAt(t, dir, nil)
+	f, err := st.Fence(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket, err1 := st.Submit(ctx, d)
+	batch, err2 := st.SubmitBatch(ctx, []batpak.Draft{d, d})
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	_, err1 = ticket.Wait(ctx)
+	_, err2 = batch.Wait(ctx)
+	err = errors.Join(err1, err2, second(f.Append(ctx, d)), second(f.AppendBatch(ctx, []batpak.Draft{d, d})), f.Commit(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		n := 0
+		for ev, err := range batpak.Typed[orderPaid](reg, st.Read(ctx, batpak.Query{})) {
+			if n++; err != nil || ev.PayloadVersion != 2 || ev.Value.By != "card" {
+				t.Errorf("event %d: version %d, value %+v, %v", ev.Seq, ev.PayloadVersion, ev.Value, err)
+			}
+		}
+		if n != 6 {
+			t.Errorf("%d events, want 6", n)
+		}
+		mustClose(t, st)
+		st = openAt(t, dir, nil)
+	}
+	mustClose(t, st)
+}
+
 // A registry and its bindings are used by many goroutines at once.
 func TestRegistryIsSafeForConcurrentUse(t *testing.T) {
 	bindings := shopBindings()
