@@ -62,8 +62,8 @@ func build(t *testing.T, program, tags string) []string {
 			names = append(names, strings.Join(fields[2:], " "))
 		}
 	}
-	if !slices.Contains(names, "batpak.(*Store).Append") {
-		t.Fatalf("no symbol batpak.(*Store).Append among %d: the list is not the one of a program with a store", len(names))
+	if !slices.Contains(names, "batpak.(*Store).append") {
+		t.Fatalf("no symbol batpak.(*Store).append among %d: the list is not the one of a program with a store", len(names))
 	}
 	return names
 }
