@@ -59,6 +59,7 @@ type committer struct {
 	linkers [2]event.Linker
 	digest  segment.BatchDigest
 	raw     event.Raw
+	cursor  index.Cursor // of conditions
 }
 
 // A span is an event of the group: its frame in the group buffer, and what it was stamped with.

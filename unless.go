@@ -104,7 +104,7 @@ func (s *Store) committed(u *unless) (seq uint64, err error) {
 	defer v.Release()
 	q := u.q
 	q.Hidden = s.hidden.filter()
-	cur := v.Scan(q, true)
+	cur := v.ScanWith(&s.commit.cursor, q, true)
 	defer cur.Close()
 	if cur.Next() {
 		seq = cur.Raw().Seq

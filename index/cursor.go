@@ -46,14 +46,21 @@ type Cursor struct {
 
 // Scan returns a cursor over the events that q selects and v shows. With borrow, what [Cursor.Raw] returns is valid
 // until the next call of Next; else every event's bytes are a fresh allocation of their own.
-func (v *View) Scan(q Query, borrow bool) *Cursor {
-	c := &Cursor{e: v.e, borrow: borrow, after: q.After, end: v.visible + 1}
+func (v *View) Scan(q Query, borrow bool) *Cursor { return v.ScanWith(new(Cursor), q, borrow) }
+
+// ScanWith is Scan with a cursor that was closed, or was never used: for whoever scans often and briefly. It returns c.
+func (v *View) ScanWith(c *Cursor, q Query, borrow bool) *Cursor {
+	guard := c.guard
+	if guard == nil {
+		guard = c.stepRows
+	}
+	*c = Cursor{e: v.e, borrow: borrow, after: q.After, end: v.visible + 1, guard: guard}
 	q, none := q.normal()
 	c.q = q
 	if q.Before != 0 {
 		c.end = min(c.end, q.Before)
 	}
-	c.plain, c.guard = c.q.plain() && q.Hidden == nil, c.stepRows
+	c.plain = c.q.plain() && q.Hidden == nil
 	if none || c.end <= 1 || c.after >= c.end-1 || len(v.e.runs) == 0 {
 		return c
 	}
@@ -106,7 +113,7 @@ func (c *Cursor) Err() error { return c.err }
 // is not closed costs the next one a buffer, nothing else.
 func (c *Cursor) Close() {
 	c.win.release()
-	*c = Cursor{err: c.err}
+	*c = Cursor{err: c.err, guard: c.guard}
 }
 
 // fail ends the cursor with err.

@@ -341,9 +341,11 @@ func (s *Set) Acquire() *View { return s.acquire(new(View)) }
 
 // AcquireAll returns a View of everything published now, visible or not, nil when the set is closed. It is for the
 // committer, which must know of events that wait behind an open fence.
-func (s *Set) AcquireAll() *View {
-	v := s.Acquire()
-	if v != nil {
+func (s *Set) AcquireAll() *View { return s.acquireAll(new(View)) }
+
+// acquireAll is apart from AcquireAll for the reason that acquire is.
+func (s *Set) acquireAll(v *View) *View {
+	if v = s.acquire(v); v != nil {
 		v.visible = math.MaxUint64 - 1
 	}
 	return v
