@@ -32,7 +32,10 @@ func compileUnless(conditions []Unless) ([]unless, error) {
 		}
 		q.After, q.Before, q.Reverse = u.Seq, 0, false
 		// The caller may be gone before the committer has looked at its slices.
-		q.Kinds, q.Tags = slices.Sorted(slices.Values(q.Kinds)), slices.Clone(q.Tags)
+		if len(q.Kinds) > 0 {
+			q.Kinds = slices.Sorted(slices.Values(q.Kinds))
+		}
+		q.Tags = slices.Clone(q.Tags)
 		if q.Lane != nil {
 			lane := *q.Lane
 			q.Lane = &lane
