@@ -1,0 +1,45 @@
+package event
+
+import "encoding/binary"
+
+// An Optional is the fields of a header that few events have, as one value: fork, correlation, causation, key, fence,
+// tags, extensions and salt. The zero Optional has none of them. Optionals are comparable, and equal when the fields
+// are; they are safe for concurrent use.
+type Optional struct {
+	flags Flags  // the fields that are there
+	text  string // the fields, as they stand in meta behind lane and depth
+}
+
+// IsZero reports whether o has no field.
+func (o Optional) IsZero() bool { return o == Optional{} }
+
+// OptionalOf returns the optional fields of an encoded meta, which it keeps nothing of. Without any it takes no memory.
+func OptionalOf(meta []byte) Optional {
+	entityLen, scopeLen, err := decodeLens(meta)
+	if err != nil {
+		return Optional{}
+	}
+	f := Flags(binary.LittleEndian.Uint16(meta[offFlags:]))
+	at := fixedLen + entityLen + scopeLen
+	if f&FlagBranch != 0 {
+		at += 4 + 4
+	}
+	f &^= FlagBranch | FlagRedacted
+	if f == 0 || at > len(meta) {
+		return Optional{}
+	}
+	return Optional{flags: f, text: string(meta[at:])}
+}
+
+// AppendMetaWith is [AppendMeta] of a header that has the optional fields of o in place of its own.
+func AppendMetaWith(dst []byte, h *Header, o Optional) []byte {
+	start := len(dst)
+	dst = AppendMeta(dst, &Header{
+		Seq: h.Seq, ID: h.ID, HLC: h.HLC, Clock: h.Clock, Kind: h.Kind, PayloadVersion: h.PayloadVersion,
+		Coordinate: h.Coordinate, Lane: h.Lane, Depth: h.Depth,
+	})
+	at := start + offFlags
+	flags := Flags(binary.LittleEndian.Uint16(dst[at:])) | o.flags
+	binary.LittleEndian.PutUint16(dst[at:], uint16(flags))
+	return append(dst, o.text...)
+}

@@ -1,0 +1,51 @@
+package event
+
+import (
+	"bytes"
+	"testing"
+)
+
+// What is taken apart by OptionalOf is put together again by AppendMetaWith, for every field.
+func TestOptionalRoundTrip(t *testing.T) {
+	for _, tt := range headerCases {
+		t.Run(tt.name, func(t *testing.T) {
+			h := plain()
+			tt.edit(&h)
+			meta := AppendMeta(nil, &h)
+			o := OptionalOf(meta)
+			bare := h
+			bare.Tags, bare.Extensions = []string{"not this one"}, nil
+			if got := AppendMetaWith([]byte("x"), &bare, o); !bytes.Equal(got[1:], meta) || got[0] != 'x' {
+				t.Errorf("AppendMetaWith = %x, want %x", got[1:], meta)
+			}
+			if again := OptionalOf(bytes.Clone(meta)); again != o {
+				t.Errorf("OptionalOf the same bytes = %v, want %v", again, o)
+			}
+			rest := h
+			rest.Lane, rest.Depth = 0, 0
+			if got, want := o.IsZero(), rest.flags() == 0; got != want {
+				t.Errorf("IsZero = %v, want %v", got, want)
+			}
+		})
+	}
+	h := full()
+	meta := AppendMeta(nil, &h)
+	before := OptionalOf(meta)
+	clear(meta[fixedLen:])
+	if got := AppendMetaWith(nil, &h, before); !bytes.Equal(got, AppendMeta(nil, &h)) {
+		t.Error("OptionalOf kept the bytes it was given")
+	}
+}
+
+func TestOptionalOfNothing(t *testing.T) {
+	h := plain()
+	meta := AppendMeta(nil, &h)
+	for n := range meta {
+		if o := OptionalOf(meta[:n]); !o.IsZero() {
+			t.Errorf("OptionalOf(%d bytes) = %v, want none", n, o)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { OptionalOf(meta) }); n != 0 {
+		t.Errorf("OptionalOf a plain event takes %v allocations, want none", n)
+	}
+}
