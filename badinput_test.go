@@ -336,7 +336,7 @@ func TestBadOptions(t *testing.T) {
 		{"Sync", "not a mode", batpak.Options{Sync: 3}},
 		{"SyncEvery", "below 1 ms", batpak.Options{SyncEvery: time.Millisecond - 1}},
 		{"SyncEvery", "below zero", batpak.Options{SyncEvery: -time.Second}},
-		{"SigningKeys", "any", batpak.Options{SigningKeys: []ed25519.PrivateKey{ed25519.NewKeyFromSeed(make([]byte, 32))}}},
+		{"SigningKeys", "halves of two keys", batpak.Options{SigningKeys: []ed25519.PrivateKey{make([]byte, ed25519.PrivateKeySize)}}},
 		{"SigningKeys", "nil key", batpak.Options{SigningKeys: []ed25519.PrivateKey{nil}}},
 		{"MaxEventBytes", "below zero", batpak.Options{MaxEventBytes: -1}},
 		{"MaxEventBytes", "above 1 GiB", batpak.Options{MaxEventBytes: 1<<30 + 1}},

@@ -111,22 +111,6 @@ type Unless struct {
 	Seq   uint64
 }
 
-// A Receipt is what a committed append returns. Receipts are comparable values.
-type Receipt struct {
-	Store      [16]byte // identity of the store
-	ID         event.ID
-	Seq        uint64 // global commit order; ≥ 1
-	Coordinate coordinate.Coordinate
-	Kind       event.Kind
-	Clock      uint64 // of the event's (entity, lane); ≥ 1
-	Lane       uint32
-	HLC        event.HLC
-	Parent     event.Hash // of the event before on the same (entity, lane); zero for the first
-	Hash       event.Hash
-	Content    event.Hash // of the payload
-	Replayed   bool       // the idempotency key was known; nothing was written
-}
-
 // A Head is the last event of a stream.
 type Head struct {
 	Seq   uint64

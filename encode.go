@@ -27,7 +27,8 @@ type request struct {
 	// Set by the committer.
 	receipts []Receipt
 	err      error
-	settled  bool // the outcome, an error too, does not hang on the group: the log says it
+	settled  bool         // the outcome, an error too, does not hang on the group: the log says it
+	signed   *signedGroup // signs the receipts; nil: nobody does yet
 
 	// Guarded by the queue's lock.
 	state requestState
@@ -57,6 +58,8 @@ type item struct {
 	at      coordinate.Coordinate
 	kind    event.Kind
 	lane    uint32
+	depth   uint32
+	version uint16 // of the payload
 	expect  Expect
 	unless  []unless
 	cause   int    // index of the draft that causes this one, or -1
@@ -66,6 +69,9 @@ type item struct {
 	key     event.Key
 	keyed   bool
 }
+
+// meta returns the meta part of the frame.
+func (it *item) meta() []byte { return it.frame[segment.FrameHeaderLen:][:it.metaLen] }
 
 // An encoder turns drafts into items. The two of a batch work side by side.
 type encoder struct {
@@ -97,7 +103,7 @@ func newRequest() *request {
 	r := requestPool.Get().(*request)
 	r.items, r.receipts = r.items[:0], r.receipts[:0]
 	r.batch, r.ack, r.frames = false, AckDefault, 0
-	r.err, r.settled, r.state, r.ticket = nil, false, requestQueued, nil
+	r.err, r.settled, r.signed, r.state, r.ticket = nil, false, nil, requestQueued, nil
 	r.fence, r.op, r.cause = nil, 0, nil
 	return r
 }
@@ -287,6 +293,7 @@ func (s *Store) fill(e *encoder, d *Draft, it *item) {
 		Fence: e.fence,
 	}
 	it.at, it.kind, it.lane, it.expect, it.cause, it.fence = d.Coordinate, d.Kind, d.Lane, d.Expect, -1, e.fence
+	it.depth, it.version = d.Depth, d.PayloadVersion
 	if d.CausedByDraft != 0 {
 		it.cause = int(d.CausedByDraft) - 1
 		h.Causation = event.ID{1} // room, stamped when the cause has its ID
@@ -330,7 +337,7 @@ func (it *item) finishKey(e *encoder, d *Draft) {
 	if !it.keyed {
 		return
 	}
-	meta := it.frame[segment.FrameHeaderLen:][:it.metaLen]
+	meta := it.meta()
 	sum := sha256.New()
 	sum.Write([]byte("batpak.request.v1\n"))
 	sum.Write(it.content[:])

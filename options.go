@@ -79,7 +79,10 @@ type Options struct {
 	// Logger takes what no caller can be given: failures of work in the background. nil discards.
 	Logger *slog.Logger
 
-	// SigningKeys will sign receipts. This version cannot, and refuses any rather than hand out unsigned receipts.
+	// SigningKeys sign receipts: the last one signs, all of them count in [Store.VerifyReceipt], so that a key can be
+	// replaced by adding another. Every receipt that the store hands out is signed then; the exception is a retry of an
+	// event whose receipt cannot be proven any more, since the event before it has been evicted. A write group takes one
+	// signature, made while the group is written. nil means that nothing is signed.
 	SigningKeys []ed25519.PrivateKey
 
 	// Gates are rules that every draft must pass, asked in this order; see [Gate]. nil means none.
@@ -186,7 +189,7 @@ func (o *Options) validate() error {
 		{"SegmentSize", o.SegmentSize, o.SegmentSize >= segment.MinSize && o.SegmentSize <= segment.MaxSize, "outside 4 KiB to 2 GiB"},
 		{"Sync", o.Sync, o.Sync <= SyncNever, "not a mode"},
 		{"SyncEvery", o.SyncEvery, o.SyncEvery >= time.Millisecond, "below 1 ms"},
-		{"SigningKeys", len(o.SigningKeys), len(o.SigningKeys) == 0, "signed receipts are not supported by this version"},
+		{"SigningKeys", len(o.SigningKeys), signingKeysHold(o.SigningKeys), "not Ed25519 private keys"},
 		{"MaxEventBytes", o.MaxEventBytes, o.MaxEventBytes > 0 && o.MaxEventBytes <= 1<<30, "outside 1 byte to 1 GiB"},
 		{"MaxBatchEvents", o.MaxBatchEvents, o.MaxBatchEvents >= 1, "below 1"},
 		{"MaxBatchBytes", o.MaxBatchBytes, o.MaxBatchBytes >= 1, "below 1 byte"},

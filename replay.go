@@ -1,10 +1,10 @@
 package batpak
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
-	"batpak/coordinate"
 	"batpak/event"
 	"batpak/index"
 )
@@ -101,6 +101,9 @@ func (s *Store) known(it *item) (r Receipt, staged, ok bool, err error) {
 		}
 	}
 	r, err = s.receiptOf(v, &raw)
+	if errors.Is(err, ErrReceiptEvicted) {
+		err = nil // the event is there, and a retry must learn so; without its Parent the receipt proves nothing
+	}
 	r.Replayed = true
 	return r, false, err == nil, err
 }
@@ -123,24 +126,68 @@ func (s *Store) evicted(it *item) (r Receipt, ok bool, err error) {
 	}, true, nil
 }
 
-// receiptOf returns the receipt of a committed event, as its append returned it.
+// receiptOf returns the receipt of a committed event, as its append returned it. When the event before has been evicted
+// the receipt comes with an error, and lacks its Parent.
+//
+// Errors: *[ReceiptError] about Parent with [ErrReceiptEvicted], or about Hash with [ErrReceiptMismatch] for an event
+// that is not what was hashed; as [index.View.Scan].
 func (s *Store) receiptOf(v *index.View, raw *event.Raw) (Receipt, error) {
-	r := Receipt{
-		Store: s.state.StoreID, ID: raw.ID, Seq: raw.Seq,
-		Coordinate: coordinate.Stored(string(raw.Entity), string(raw.Scope)),
-		Kind:       raw.Kind, Clock: raw.Clock, Lane: raw.Lane, HLC: raw.HLC, Hash: raw.Hash, Content: raw.Content(),
+	r := receiptFrom(s.state.StoreID, raw)
+	r.Hash, r.Content = raw.Hash, raw.Content()
+	parent, err := parentOf(v, raw)
+	if err != nil {
+		return r, err
 	}
+	r.Parent = parent
+	return r, r.verifyHash()
+}
+
+// parentOf returns the hash of the event before raw on its stream: hidden ones count, too. No frame says it, since
+// whoever has the event before has it.
+//
+// Errors: *[ReceiptError] about Parent with [ErrReceiptEvicted]; as [index.View.Scan].
+func parentOf(v *index.View, raw *event.Raw) (event.Hash, error) {
 	if raw.Clock == 1 {
-		return r, nil
+		return event.Hash{}, nil
 	}
 	lane := raw.Lane
 	cur := v.Scan(index.Query{
-		Entity: r.Coordinate.Entity(), Lane: &lane, Before: raw.Seq, Reverse: true, System: true,
+		Entity: string(raw.Entity), Lane: &lane, Before: raw.Seq, Reverse: true, System: true,
 	}, true)
 	defer cur.Close()
-	if !cur.Next() {
-		return r, errors.Join(cur.Err(), fmt.Errorf("%w: the event before sequence %d on its stream", ErrNotFound, raw.Seq))
+	if cur.Next() && cur.Raw().Clock == raw.Clock-1 {
+		return cur.Raw().Hash, nil
 	}
-	r.Parent = cur.Raw().Hash
+	if err := cur.Err(); err != nil {
+		return event.Hash{}, err
+	}
+	return event.Hash{}, &ReceiptError{Field: "Parent", Err: ErrReceiptEvicted}
+}
+
+// Receipt returns the receipt of a committed event, the same as its append returned; with Options.SigningKeys it is
+// signed, by the last of them. The event's bytes are read and their hash is computed anew.
+//
+// Errors: [ErrNotFound]; *[ReceiptError] about Parent with [ErrReceiptEvicted] when the event before on the stream has
+// left the log and with it what the receipt needs, or about Hash with [ErrReceiptMismatch] when the event is not what
+// was hashed; [ErrClosed]; *[CanceledError]; *segment.FrameError and *segment.FooterError for damage.
+func (s *Store) Receipt(ctx context.Context, id event.ID) (Receipt, error) {
+	var r Receipt
+	err := s.look(ctx, func(v *index.View) error {
+		raw, ok, err := v.RawByID(id)
+		if err == nil && (!ok || s.hidden.contains(raw.Seq)) {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		r, err = s.receiptOf(v, &raw)
+		return err
+	})
+	if err != nil {
+		return Receipt{}, fmt.Errorf("receipt of event %v: %w", id, err)
+	}
+	if s.signer != nil {
+		s.signer.signAll(s.state.StoreID, []*Receipt{&r})
+	}
 	return r, nil
 }

@@ -24,6 +24,7 @@ type Store struct {
 	set   *index.Set
 
 	hidden hiddenRanges
+	signer *signer // nil: receipts are not signed
 
 	queue    queue
 	pressure pressure
@@ -68,7 +69,7 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	s := &Store{opts: opts, state: state, set: state.Set}
+	s := &Store{opts: opts, state: state, set: state.Set, signer: newSigner(opts.SigningKeys)}
 	s.hidden.use(state.Hidden)
 	state.Hide = s.hidden.use
 	s.queue.idle.L = &s.queue.mu
@@ -154,6 +155,7 @@ func (s *Store) append(ctx context.Context, d Draft, f *Fence) (Receipt, error) 
 	if err != nil {
 		return Receipt{}, err
 	}
+	s.finishReceipts(r)
 	return r.receipts[0], nil
 }
 
@@ -187,6 +189,7 @@ func (s *Store) appendBatch(ctx context.Context, drafts []Draft, f *Fence) ([]Re
 	if err != nil {
 		return nil, err
 	}
+	s.finishReceipts(r)
 	receipts := r.receipts
 	r.receipts = nil
 	return receipts, nil
