@@ -58,4 +58,34 @@ func (s *Store) Selected(u Unless) (uint64, error) {
 		return 0, err
 	}
 	return s.committed(&compiled[0])
+
+// SignGroup has the committer sign a write group of requests with these receipts, of events in the order of their
+// sequences, the last of them the last one that there is; what the log has of older ones may be among them. It returns
+// the receipts as the callers would get them.
+func (s *Store) SignGroup(requests ...[]Receipt) [][]Receipt {
+	c := &s.commit
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seq, hashes := c.seq, c.hashes
+	c.seq, c.hashes = 0, nil
+	var group []*request
+	for _, receipts := range requests {
+		r := newRequest()
+		for _, rcpt := range receipts {
+			rcpt.Signature = Signature{}
+			r.receipts = append(r.receipts, rcpt)
+			if rcpt.Seq > c.seq {
+				c.seq, c.hashes = rcpt.Seq, append(c.hashes, rcpt.Hash)
+			}
+		}
+		group = append(group, r)
+	}
+	s.signGroup(group)
+	c.seq, c.hashes = seq, hashes
+	out := make([][]Receipt, len(group))
+	for i, r := range group {
+		s.signReceipts(r)
+		out[i] = r.receipts
+	}
+	return out
 }
