@@ -91,7 +91,7 @@ func (g *signedGroup) signature(r *Receipt) (s Signature, ok bool) {
 		return s, false
 	}
 	<-g.done
-	return Signature{text: string(g.group.Append(nil, int(i)))}, true
+	return Signature{text: g.group.Signature(int(i))}, true
 }
 
 // signGroup has the staged group signed on another goroutine, which the requests of the group wait for when they have
@@ -167,7 +167,7 @@ func (s *signer) signAll(store [16]byte, receipts []*Receipt) {
 	}
 	g := s.sign(store, hashes)
 	for i, r := range receipts {
-		r.Signature = Signature{text: string(g.Append(nil, i))}
+		r.Signature = Signature{text: g.Signature(i)}
 	}
 }
 

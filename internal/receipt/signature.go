@@ -114,10 +114,11 @@ func Sign(key ed25519.PrivateKey, id [32]byte, store [16]byte, hashes []event.Ha
 	return g
 }
 
-// Append appends the encoded signature of the event at index i, in [0, leaves), to dst.
-func (g *Group) Append(dst []byte, i int) []byte {
-	var room [32]event.Hash
-	return AppendSignature(dst, &Signature{
-		Key: g.key, Signature: g.signature, Leaves: g.leaves, Index: uint32(i), Path: g.tree.AppendPath(room[:0], i),
-	})
+// Signature returns the encoded signature of the event at index i, in [0, leaves).
+func (g *Group) Signature(i int) string {
+	var path [32]event.Hash
+	var room [maxSignatureLen]byte
+	return string(AppendSignature(room[:0], &Signature{
+		Key: g.key, Signature: g.signature, Leaves: g.leaves, Index: uint32(i), Path: g.tree.AppendPath(path[:0], i),
+	}))
 }
