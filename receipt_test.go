@@ -291,3 +291,12 @@ func makeGoldenReceipts(t *testing.T, home string) {
 		}
 	}
 }
+
+// tellsReceipt has the receipt of an event made anew, and the one from back then verified.
+func tellsReceipt(st *batpak.Store, t *told) error {
+	got, err := st.Receipt(context.Background(), t.ID)
+	if err == nil && !got.Same(t.receipt) {
+		err = fmt.Errorf("receipt of event %d: %+v, want %+v", t.Seq, got, t.receipt)
+	}
+	return errors.Join(err, st.VerifyReceipt(context.Background(), t.receipt))
+}

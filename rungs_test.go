@@ -254,15 +254,6 @@ func (g *generation) tellsEvent(st *batpak.Store, t *told) error {
 	return errors.Join(err1, err2, sameEvent(&byID, &t.Event), sameEvent(&bySeq, &t.Event), tellsReceipt(st, t))
 }
 
-// tellsReceipt has the receipt of an event made anew, and the one from back then verified.
-func tellsReceipt(st *batpak.Store, t *told) error {
-	got, err := st.Receipt(context.Background(), t.ID)
-	if err == nil && !got.Same(t.receipt) {
-		err = fmt.Errorf("receipt of event %d: %+v, want %+v", t.Seq, got, t.receipt)
-	}
-	return errors.Join(err, st.VerifyReceipt(context.Background(), t.receipt))
-}
-
 // tellsQueries reads by every kind of selection, in both directions.
 func tellsQueries(st *batpak.Store, visible []event.Event) error {
 	lane := uint32(3)
