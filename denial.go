@@ -66,6 +66,7 @@ func (s *Store) recordDenial(it *item, index int, denied *DeniedError) error {
 	}
 	c.extend(end)
 	s.linkAll(r, p)
+	r.complete(0)
 	receipt := r.receipts[0]
 	denied.Receipt = &receipt
 	return denied

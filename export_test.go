@@ -58,6 +58,7 @@ func (s *Store) Selected(u Unless) (uint64, error) {
 		return 0, err
 	}
 	return s.committed(&compiled[0])
+}
 
 // SignGroup has the committer sign a write group of requests with these receipts, of events in the order of their
 // sequences, the last of them the last one that there is; what the log has of older ones may be among them. It returns

@@ -15,6 +15,9 @@ import (
 // Receipts are comparable values. Two of the same event agree in all but Replayed, which belongs to a call, and
 // Signature, of which there may be several: [Receipt.Same] leaves these out.
 //
+// The receipt of an event that a [Fence] staged says that the event is in the log, before it is known whether the fence
+// commits: Header().Fence tells.
+//
 // A receipt has one binary and one JSON form. Neither says Replayed.
 type Receipt struct {
 	Store      [16]byte // identity of the store

@@ -300,3 +300,72 @@ func tellsReceipt(st *batpak.Store, t *told) error {
 	}
 	return errors.Join(err, st.VerifyReceipt(context.Background(), t.receipt))
 }
+
+// Receipts of submissions, of fences and of denials are complete and signed like all others.
+func TestReceiptsOfEveryWayToAppend(t *testing.T) {
+	o := signedBy(1)
+	o.SegmentSize = 1 << 20
+	o.Gates = []batpak.Gate{{Name: "never", Kinds: []event.Kind{kindOne}, Check: func(*batpak.GateView, *batpak.Draft) *batpak.Denial {
+		return &batpak.Denial{Code: "no"}
+	}}}
+	r := startRig(t, o)
+	receipts := map[string]batpak.Receipt{}
+	must := func(name string, rcpt batpak.Receipt, err error) {
+		t.Helper()
+		if receipts[name] = rcpt; err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	ticket, err := r.st.Submit(t.Context(), r.full(streamA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rcpt, err := ticket.Wait(t.Context())
+	must("submitted", rcpt, err)
+	batch, err := r.st.SubmitBatch(t.Context(), []batpak.Draft{r.full(streamA), r.full(streamB)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rcpts, err := batch.Wait(t.Context())
+	must("submitted batch", rcpts[1], err)
+
+	denied := r.draft(streamA, 0)
+	denied.RecordDenial, denied.Correlation = true, event.NewID(7<<16, 7)
+	var denial *batpak.DeniedError
+	if _, err = r.st.Append(t.Context(), denied); !errors.As(err, &denial) || denial.Receipt == nil {
+		t.Fatalf("denied: %v, want a recorded denial", err)
+	}
+	must("denial", *denial.Receipt, nil)
+
+	fence, err := r.st.Fence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancelled, err := r.st.Fence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rcpt, err = fence.Append(t.Context(), r.full(streamB))
+	must("fenced", rcpt, err)
+	mustFind(t, "fence open", r.st.VerifyReceipt(t.Context(), rcpt), "", batpak.ErrReceiptMissing)
+	hidden, err := cancelled.Append(t.Context(), r.full(streamB))
+	if err := errors.Join(err, fence.Commit(t.Context()), cancelled.Cancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	mustFind(t, "fence cancelled", r.st.VerifyReceipt(t.Context(), hidden), "", batpak.ErrReceiptHidden)
+	again, err := r.st.Append(t.Context(), r.full(streamB))
+	must("behind the fences", again, err)
+
+	for name, rcpt := range receipts {
+		if rcpt.Header().Fence != 0 != (name == "fenced") {
+			t.Errorf("%s: staged by fence %d", name, rcpt.Header().Fence)
+		}
+		for _, rcpt := range append(recoded(t, rcpt), rcpt) {
+			mustFind(t, name+", alone", batpak.VerifyReceipt(rcpt, batpak.ReceiptRules{Keys: publicKeys(1)}), "", nil)
+			mustFind(t, name+", in the store", r.st.VerifyReceipt(t.Context(), rcpt), "", nil)
+		}
+		if again, err := r.st.Receipt(t.Context(), rcpt.ID); err != nil || !again.Same(rcpt) {
+			t.Errorf("%s: fetched again: %+v, %v, want %+v", name, again, err, rcpt)
+		}
+	}
+}

@@ -112,14 +112,28 @@ func (s *Store) signGroup(group []*request) {
 	}()
 }
 
-// finishReceipts puts into the receipts of r what the committer need not know, and signs them. It runs on the caller's
-// goroutine.
+// finishReceipts puts into the receipts of r, which has its outcome, what the committer need not know, and signs them. It
+// runs on the caller's goroutine, if r has one that waits.
 func (s *Store) finishReceipts(r *request) {
+	if r.err != nil {
+		s.finishDenial(r)
+		return
+	}
 	for i := range r.receipts {
 		r.complete(i)
 	}
 	if s.signer != nil {
 		s.signReceipts(r)
+	}
+}
+
+// finishDenial signs the receipt of the denial that r ended in, if it was recorded.
+func (s *Store) finishDenial(r *request) {
+	if s.signer == nil {
+		return
+	}
+	if denied := isDenial(r.err); denied != nil && denied.Receipt != nil {
+		s.signEach(r.signed, denied.Receipt)
 	}
 }
 
@@ -139,18 +153,28 @@ func (r *request) complete(i int) {
 // fromLog reports whether r was read from a frame, and so is complete. Only a retry is, which has a key.
 func (r *Receipt) fromLog() bool { return r.Replayed && !r.optional.IsZero() }
 
-// signReceipts signs the receipts of r: from the group's signature if it covers them, the others with one of their own.
-// Those that do not prove themselves stay unsigned: see [Options.SigningKeys].
+// signReceipts signs the receipts of r. Those that do not prove themselves stay unsigned: see [Options.SigningKeys].
 func (s *Store) signReceipts(r *request) {
-	var rest []*Receipt
+	receipts := make([]*Receipt, 0, len(r.receipts))
 	for i := range r.receipts {
-		rcpt := &r.receipts[i]
-		ok := false
-		if r.signed != nil {
-			rcpt.Signature, ok = r.signed.signature(rcpt)
+		if rcpt := &r.receipts[i]; !rcpt.Replayed || rcpt.link() == rcpt.Hash {
+			receipts = append(receipts, rcpt)
 		}
-		if !ok && (!rcpt.Replayed || rcpt.link() == rcpt.Hash) {
-			rest = append(rest, rcpt)
+	}
+	s.signEach(r.signed, receipts...)
+}
+
+// signEach signs receipts that are true: from the group's signature where it covers them, the others with one of their
+// own.
+func (s *Store) signEach(g *signedGroup, receipts ...*Receipt) {
+	rest := receipts[:0]
+	for _, r := range receipts {
+		ok := false
+		if g != nil {
+			r.Signature, ok = g.signature(r)
+		}
+		if !ok {
+			rest = append(rest, r)
 		}
 	}
 	s.signer.signAll(s.state.StoreID, rest)

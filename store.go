@@ -42,6 +42,7 @@ type Store struct {
 	durable  watermark     // last sequence known to be on stable storage
 	visible  watermark     // last sequence that reads see
 	closed   atomic.Bool
+	keys     sync.RWMutex // held by reads outside the committer that look at evicted keys; Close waits for them
 
 	background background
 	closing    sync.Once
@@ -152,10 +153,10 @@ func (s *Store) append(ctx context.Context, d Draft, f *Fence) (Receipt, error) 
 		return Receipt{}, err // a leader still works on r
 	}
 	defer r.free()
+	s.finishReceipts(r)
 	if err != nil {
 		return Receipt{}, err
 	}
-	s.finishReceipts(r)
 	return r.receipts[0], nil
 }
 
@@ -186,10 +187,10 @@ func (s *Store) appendBatch(ctx context.Context, drafts []Draft, f *Fence) ([]Re
 		return nil, err
 	}
 	defer r.free()
+	s.finishReceipts(r)
 	if err != nil {
 		return nil, err
 	}
-	s.finishReceipts(r)
 	receipts := r.receipts
 	r.receipts = nil
 	return receipts, nil
@@ -267,6 +268,8 @@ func (s *Store) close() error {
 		s.commit.mu.Unlock()
 	}
 	s.endWaits()
+	s.keys.Lock() // the last one has ended; the next one finds the store closed
+	defer s.keys.Unlock()
 	errs = append(errs, s.state.Close())
 	return errors.Join(errs...)
 }

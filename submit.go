@@ -116,6 +116,7 @@ func (s *Store) submitWith(ctx context.Context, encode func(*request) error) (*t
 // answer gives the outcome of r to its ticket, and r back.
 func (s *Store) answer(r *request) {
 	t := r.ticket
+	s.finishReceipts(r)
 	if t.err = r.err; t.err == nil {
 		t.receipts = r.receipts
 		r.receipts = nil // they are the caller's

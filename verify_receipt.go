@@ -92,10 +92,11 @@ func (k keyring) verify(r *Receipt) error {
 // signature, if it has one, is by one of Options.SigningKeys. A receipt without a signature is not refused, since the
 // log proves it; who demands one calls the function [VerifyReceipt].
 //
-// Errors: *[ReceiptError]: [ErrReceiptForeign]; [ErrReceiptMissing]; [ErrReceiptHidden]; [ErrReceiptEvicted] when the
-// event has left the log, and its idempotency key confirms the receipt; [ErrReceiptMismatch], for the first field in
-// the order of the header that differs; for the signature as the function. [ErrClosed]; *[CanceledError];
-// *segment.FrameError, *segment.FooterError and *idemp.FileError for damage.
+// Errors: *[ReceiptError]: [ErrReceiptForeign]; [ErrReceiptMissing], also while the event is not visible since a [Fence] is
+// open; [ErrReceiptHidden], also when its fence was cancelled; [ErrReceiptEvicted] when the event has left the log, and its
+// idempotency key confirms the receipt; [ErrReceiptMismatch], for the first field in the order of the header that
+// differs; for the signature as the function. [ErrClosed]; *[CanceledError]; *segment.FrameError, *segment.FooterError
+// and *idemp.FileError for damage.
 func (s *Store) VerifyReceipt(ctx context.Context, r Receipt) error {
 	if r.Store != s.state.StoreID {
 		return foreign(s.state.StoreID, r.Store)
@@ -139,6 +140,11 @@ func (s *Store) gone(r *Receipt) error {
 	key := r.Header().Key
 	if s.state.Idemp == nil || key.Hash == [16]byte{} {
 		return &ReceiptError{Have: r.Seq, Err: ErrReceiptMissing}
+	}
+	s.keys.RLock()
+	defer s.keys.RUnlock()
+	if s.closed.Load() {
+		return ErrClosed
 	}
 	e, ok, err := s.state.Idemp.Find(key.Hash)
 	switch {
