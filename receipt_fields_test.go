@@ -55,7 +55,10 @@ type fieldCase struct {
 	store   string // the same of Store.VerifyReceipt
 }
 
-var otherID = event.NewID(5<<16, 5).String()
+var (
+	otherEventID = event.NewID(5<<16, 5)
+	otherID      = otherEventID.String()
+)
 
 // set returns what gives a member the value v.
 func set(member string, v any) func(members) {
