@@ -178,6 +178,13 @@ func TestSignGroup(t *testing.T) {
 			t.Errorf("receipt %d is leaf %d of %d, %v, want of 5", i, form.Signature.Index, form.Signature.Leaves, err)
 		}
 	}
+	// What only claims the place of an event of the group gets no part of its signature.
+	claim := receipts[4]
+	claim.Hash[0]++
+	own, other := r.st.SignGroup(receipts[4:5], []batpak.Receipt{claim}), r.st.SignGroup(receipts[4:5])
+	if own[0][0].Signature != other[0][0].Signature || own[1][0].Signature == own[0][0].Signature {
+		t.Error("another hash at the sequence of an event has the event's signature")
+	}
 	old := receipts[0] // of an older group: signed all the same
 	if got := r.st.SignGroup(receipts[4:5], []batpak.Receipt{old})[1][0]; batpak.VerifyReceipt(got, batpak.ReceiptRules{Keys: publicKeys(1)}) != nil {
 		t.Error("a retry of an older event is not signed")
