@@ -200,6 +200,7 @@ func (s *Store) commitGroup(group []*request) {
 	for _, r := range group {
 		r.err = s.stage(r)
 	}
+	s.signGroup(group)
 	if err := s.write(seq, hlc); err != nil {
 		if planted.On(planted.GroupErrorToLeaderOnly) {
 			group = group[:1]
