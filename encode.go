@@ -57,6 +57,9 @@ type item struct {
 	at      coordinate.Coordinate
 	kind    event.Kind
 	lane    uint32
+	depth   uint32   // that the draft names; 0 on another lane than 0 for the one that is maintained
+	newLane bool     // lane is to be chosen
+	fork    event.ID // event that the lane branches from; zero for none
 	expect  Expect
 	unless  []unless
 	cause   int    // index of the draft that causes this one, or -1
@@ -282,11 +285,12 @@ func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 func (s *Store) fill(e *encoder, d *Draft, it *item) {
 	h := &e.header
 	*h = event.Header{
-		Kind: d.Kind, PayloadVersion: d.PayloadVersion, Coordinate: d.Coordinate, Lane: d.Lane, Depth: d.Depth,
+		Kind: d.Kind, PayloadVersion: d.PayloadVersion, Coordinate: d.Coordinate, Lane: d.Lane, Depth: d.Depth, Fork: d.Fork,
 		Correlation: d.Correlation, Causation: d.Causation, Tags: d.Tags, Extensions: d.Extensions,
 		Fence: e.fence,
 	}
 	it.at, it.kind, it.lane, it.expect, it.cause, it.fence = d.Coordinate, d.Kind, d.Lane, d.Expect, -1, e.fence
+	it.depth, it.fork, it.newLane = d.Depth, d.Fork, d.newLane
 	if d.CausedByDraft != 0 {
 		it.cause = int(d.CausedByDraft) - 1
 		h.Causation = event.ID{1} // room, stamped when the cause has its ID
@@ -324,7 +328,7 @@ func keyHash(key []byte) (h [16]byte) {
 }
 
 // finishKey computes the fingerprint of a keyed request, which needs the content hash, and puts it into the frame.
-// The fingerprint covers what the caller asked for: coordinate, kind, lane, depth, payload version, correlation,
+// The fingerprint covers what the caller asked for: coordinate, kind, lane, depth, fork, payload version, correlation,
 // causation, tags, extensions, payload. A fence is not part of it: the retry comes through another one, or through none.
 func (it *item) finishKey(e *encoder, d *Draft) {
 	if !it.keyed {
@@ -335,6 +339,9 @@ func (it *item) finishKey(e *encoder, d *Draft) {
 	sum.Write([]byte("batpak.request.v1\n"))
 	sum.Write(it.content[:])
 	sum.Write([]byte(strconv.Itoa(int(d.CausedByDraft)) + "\n"))
+	if it.newLane {
+		sum.Write([]byte("new lane\n"))
+	}
 	asked := meta
 	if it.fence != 0 {
 		e.header.Fence = 0
@@ -360,6 +367,8 @@ func (s *Store) check(d *Draft, index int) error {
 		return &DraftError{Field: "CausedByDraft", Reason: "not an earlier draft of the batch"}
 	case d.CausedByDraft != 0 && !d.Causation.IsZero():
 		return &DraftError{Field: "CausedByDraft", Reason: "excludes Causation"}
+	case !d.Fork.IsZero() && d.Lane == 0:
+		return &DraftError{Field: "Fork", Reason: "lane 0 branches from nothing"}
 	case d.Ack > AckDurable:
 		return &DraftError{Field: "Ack", Reason: "not an acknowledgement"}
 	}
