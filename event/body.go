@@ -206,7 +206,7 @@ func SetCausation(meta []byte, cause ID) {
 	}
 }
 
-// SetBranch sets lane and depth of an encoded meta that was encoded with a lane; otherwise it does nothing.
+// SetBranch sets lane and depth of an encoded meta that was encoded with either; otherwise it does nothing.
 func SetBranch(meta []byte, lane, depth uint32) {
 	if at, ok := fieldAt(meta, FlagBranch); ok {
 		binary.LittleEndian.PutUint32(meta[at:], lane)
