@@ -3,6 +3,7 @@ package batpak
 import (
 	"runtime"
 
+	"batpak/index"
 	"batpak/internal/vfs"
 )
 
@@ -58,4 +59,10 @@ func (s *Store) Selected(u Unless) (uint64, error) {
 		return 0, err
 	}
 	return s.committed(&compiled[0])
+}
+
+// Ancestry returns what keeps a branch from being read in v.
+func Ancestry(v *index.View, entity string, lane uint32) error {
+	_, err := ancestryIn(v, entity, lane, nil)
+	return err
 }
