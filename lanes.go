@@ -99,7 +99,7 @@ func (s *Store) branch(it *item, head *streamHead) (depth uint32, err error) {
 		return it.depth, nil
 	}
 	if depth, err = s.branchDepth(it, head); err == nil && it.draft != nil {
-		it.draft.Lane, it.draft.Depth = it.lane, depth // gates see it as it will be committed
+		it.draft.Lane, it.draft.Depth, it.draft.newLane = it.lane, depth, false // gates see it as it will be committed
 	}
 	return depth, err
 }

@@ -14,8 +14,8 @@ import (
 
 // What lanes mean, the slow way: from the list of everything that was committed, hidden or not.
 
-// deepen gives the events of a whole history the depths that the store maintains.
-func deepen(h []told) {
+// deepen gives the events of a whole history the depths that the store maintains, and returns it.
+func deepen(h []told) []told {
 	heads, of := map[streamName]uint32{}, map[event.ID]uint32{}
 	for i := range h {
 		t := &h[i]
@@ -28,6 +28,7 @@ func deepen(h []told) {
 		}
 		heads[k], of[t.ID] = t.Depth, t.Depth
 	}
+	return h
 }
 
 // branchOf returns what [batpak.Store.Branch] yields.

@@ -331,8 +331,7 @@ func (g *generation) goOn(st *batpak.Store) (generation, error) {
 		if next := after.told[len(after.told)-1].Seq + 1; receipts[0].Seq != next {
 			return after, fmt.Errorf("appended event has sequence %d, want %d", receipts[0].Seq, next)
 		}
-		after.told = append(slices.Clip(after.told), tell(drafts, receipts)...)
-		deepen(after.told)
+		after.told = deepen(append(slices.Clip(after.told), tell(drafts, receipts)...))
 	}
 	return after, chained(slices.Clone(after.told))
 }
