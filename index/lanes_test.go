@@ -71,6 +71,7 @@ func TestLanesPassOverSegmentsWithoutAny(t *testing.T) {
 		l.set.ReplaceSealed(id+1, NewSealed(l.dir, sum)) // not mapped yet
 	}
 	h := l.random()
+	l.addEvent(h) // so that lane 0 need not be looked for
 	h.Lane = 9
 	l.addEvent(h)
 	l.flush()
@@ -79,6 +80,9 @@ func TestLanesPassOverSegmentsWithoutAny(t *testing.T) {
 	defer v.Release()
 	if top, err := v.TopLane(h.Coordinate.Entity()); err != nil || top != 9 {
 		t.Fatalf("TopLane = %d, %v, want 9", top, err)
+	}
+	if lanes, err := v.Lanes(h.Coordinate.Entity()); err != nil || len(lanes) != 2 {
+		t.Fatalf("Lanes = %+v, %v, want 2", lanes, err)
 	}
 	for _, s := range v.e.sealed {
 		if s.mapped.Load() != nil {
