@@ -34,6 +34,7 @@ func TestKeyConflicts(t *testing.T) {
 		"scope":           func(d *batpak.Draft) { d.Coordinate = coordinate.MustNew(d.Coordinate.Entity(), "x") },
 		"kind":            func(d *batpak.Draft) { d.Kind = kindTwo },
 		"lane":            func(d *batpak.Draft) { d.Lane = 1 },
+		"fork":            func(d *batpak.Draft) { d.Lane, d.Fork = 1, first.ID },
 		"depth":           func(d *batpak.Draft) { d.Depth = 1 },
 		"tags":            func(d *batpak.Draft) { d.Tags = []string{"t"} },
 		"extensions":      func(d *batpak.Draft) { d.Extensions = map[string][]byte{"k": nil} },

@@ -66,6 +66,7 @@ type committer struct {
 type span struct {
 	from, to int
 	entity   uint32 // its number in the active segment
+	depth    uint32 // on another lane than 0
 	head     *streamHead
 	clock    uint64
 	hlc      event.HLC

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"batpak"
@@ -480,4 +481,37 @@ func TestOneKeyFromManyGoroutines(t *testing.T) {
 		t.Errorf("%d events, error %v; want 3", len(got), err)
 	}
 	mustClose(t, st)
+}
+
+// Whoever tests a service in a bubble of testing/synctest may use other stores outside of it: nothing that belongs to the
+// bubble is left in what stores share.
+func TestStoresInAndOutsideOfABubble(t *testing.T) {
+	crowd := func(t *testing.T) {
+		st := openAt(t, t.TempDir(), nil)
+		var all sync.WaitGroup
+		for range 16 {
+			all.Go(func() {
+				for range 16 {
+					if _, err := st.Append(context.Background(), plain("x")); err != nil {
+						t.Error(err)
+					}
+				}
+				drafts := make([]batpak.Draft, 100)
+				for i := range drafts {
+					drafts[i] = plain("y")
+				}
+				if _, err := st.AppendBatch(context.Background(), drafts); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		for range st.Read(context.Background(), batpak.Query{}) {
+		}
+		mustClose(t, st)
+	}
+	for range 3 {
+		synctest.Test(t, crowd)
+		crowd(t)
+	}
 }

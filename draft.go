@@ -31,8 +31,19 @@ type Draft struct {
 	// excludes Causation.
 	CausedByDraft DraftRef
 
-	Lane           uint32            // branch of the entity; 0 is the main one
-	Depth          uint32            // the caller's distance from the root of a graph
+	// Lane is a branch of the entity, with a clock and a chain of its own; 0 is the main one. Appending to a lane makes it.
+	Lane uint32
+	// Depth says how many forks away from the main lane the event is, or whatever else the caller counts. Zero on a lane
+	// other than 0 means what the store maintains: on the first event of a fork, one more than the depth of the event
+	// branched from; on later ones, the depth of the event before; 0 on the first event of a lane that branches from
+	// nothing. On lane 0 it is what it is.
+	Depth uint32
+	// Fork is the event that the lane branches from; only the first event of a lane other than 0 can name one. It implies
+	// Absent. The event is one of the same entity that is committed and not hidden, or that the same fence has staged; an
+	// event of the same batch has no ID yet. Zero means that the lane, if this is its first event, branches from nothing.
+	// [Store.Fork] chooses a lane that is free.
+	Fork event.ID
+
 	Extensions     map[string][]byte // up to 64, 64 KiB together; keys of 1 to 255 bytes, of the form of an entity
 	PayloadVersion uint16            // of the caller's schema
 	Ack            Ack               // when Append may return
@@ -41,6 +52,8 @@ type Draft struct {
 	// the store as any other event; the *[DeniedError] carries its receipt. A batch has one record, for the draft that
 	// was denied first.
 	RecordDenial bool
+
+	newLane bool // Fork chooses Lane, which is not zero
 }
 
 // An Ack says what the acknowledgement of one draft waits for.

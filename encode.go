@@ -32,7 +32,7 @@ type request struct {
 
 	// Guarded by the queue's lock.
 	state requestState
-	wake  chan bool // true: lead the next group; false: the outcome is there
+	wake  chan bool // true: lead the next group; false: the outcome is there; nil in a request that does not wait
 
 	fence *Fence          // that stages the items; nil for most
 	op    segment.FenceOp // what else is asked of the fence; such a request has no items
@@ -58,8 +58,10 @@ type item struct {
 	at      coordinate.Coordinate
 	kind    event.Kind
 	lane    uint32
-	depth   uint32
-	version uint16 // of the payload
+	depth   uint32   // that the draft names; 0 on another lane than 0 for the one that is maintained
+	version uint16   // of the payload
+	newLane bool     // lane is to be chosen
+	fork    event.ID // event that the lane branches from; zero for none
 	expect  Expect
 	unless  []unless
 	cause   int    // index of the draft that causes this one, or -1
@@ -93,7 +95,8 @@ func (e *encoder) reset() {
 	}
 }
 
-var requestPool = sync.Pool{New: func() any { return &request{wake: make(chan bool, 1)} }}
+// Requests in the pool hold no channel: those of a testing/synctest bubble must not be met outside of it.
+var requestPool = sync.Pool{New: func() any { return new(request) }}
 
 // keepBuf is the largest buffer that goes back to the pool: one huge event must not stay on the heap for ever.
 const keepBuf = 1 << 20
@@ -104,7 +107,7 @@ func newRequest() *request {
 	r.items, r.receipts = r.items[:0], r.receipts[:0]
 	r.batch, r.ack, r.frames = false, AckDefault, 0
 	r.err, r.settled, r.signed, r.state, r.ticket = nil, false, nil, requestQueued, nil
-	r.fence, r.op, r.cause = nil, 0, nil
+	r.fence, r.op, r.cause, r.wake = nil, 0, nil, nil
 	return r
 }
 
@@ -288,12 +291,12 @@ func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 func (s *Store) fill(e *encoder, d *Draft, it *item) {
 	h := &e.header
 	*h = event.Header{
-		Kind: d.Kind, PayloadVersion: d.PayloadVersion, Coordinate: d.Coordinate, Lane: d.Lane, Depth: d.Depth,
+		Kind: d.Kind, PayloadVersion: d.PayloadVersion, Coordinate: d.Coordinate, Lane: d.Lane, Depth: d.Depth, Fork: d.Fork,
 		Correlation: d.Correlation, Causation: d.Causation, Tags: d.Tags, Extensions: d.Extensions,
 		Fence: e.fence,
 	}
 	it.at, it.kind, it.lane, it.expect, it.cause, it.fence = d.Coordinate, d.Kind, d.Lane, d.Expect, -1, e.fence
-	it.depth, it.version = d.Depth, d.PayloadVersion
+	it.depth, it.version, it.fork, it.newLane = d.Depth, d.PayloadVersion, d.Fork, d.newLane
 	if d.CausedByDraft != 0 {
 		it.cause = int(d.CausedByDraft) - 1
 		h.Causation = event.ID{1} // room, stamped when the cause has its ID
@@ -331,7 +334,7 @@ func keyHash(key []byte) (h [16]byte) {
 }
 
 // finishKey computes the fingerprint of a keyed request, which needs the content hash, and puts it into the frame.
-// The fingerprint covers what the caller asked for: coordinate, kind, lane, depth, payload version, correlation,
+// The fingerprint covers what the caller asked for: coordinate, kind, lane, depth, fork, payload version, correlation,
 // causation, tags, extensions, payload. A fence is not part of it: the retry comes through another one, or through none.
 func (it *item) finishKey(e *encoder, d *Draft) {
 	if !it.keyed {
@@ -342,6 +345,9 @@ func (it *item) finishKey(e *encoder, d *Draft) {
 	sum.Write([]byte("batpak.request.v1\n"))
 	sum.Write(it.content[:])
 	sum.Write([]byte(strconv.Itoa(int(d.CausedByDraft)) + "\n"))
+	if it.newLane {
+		sum.Write([]byte("new lane\n"))
+	}
 	asked := meta
 	if it.fence != 0 {
 		e.header.Fence = 0
@@ -367,6 +373,8 @@ func (s *Store) check(d *Draft, index int) error {
 		return &DraftError{Field: "CausedByDraft", Reason: "not an earlier draft of the batch"}
 	case d.CausedByDraft != 0 && !d.Causation.IsZero():
 		return &DraftError{Field: "CausedByDraft", Reason: "excludes Causation"}
+	case !d.Fork.IsZero() && d.Lane == 0:
+		return &DraftError{Field: "Fork", Reason: "lane 0 branches from nothing"}
 	case d.Ack > AckDurable:
 		return &DraftError{Field: "Ack", Reason: "not an acknowledgement"}
 	}

@@ -27,6 +27,8 @@ var (
 
 	// ErrDenied: a gate did not let a draft pass.
 	ErrDenied = errors.New("batpak: denied")
+	// ErrFork: a lane cannot branch from an event, or the event that it branches from is not there any more.
+	ErrFork = errors.New("batpak: no event to branch from")
 
 	// ErrIdempotency: a known key with another request.
 	ErrIdempotency = errors.New("batpak: idempotency key was used for another request")

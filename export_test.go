@@ -3,6 +3,7 @@ package batpak
 import (
 	"runtime"
 
+	"batpak/index"
 	"batpak/internal/vfs"
 )
 
@@ -89,4 +90,10 @@ func (s *Store) SignGroup(requests ...[]Receipt) [][]Receipt {
 		out[i] = r.receipts
 	}
 	return out
+}
+
+// Ancestry returns what keeps a branch from being read in v.
+func Ancestry(v *index.View, entity string, lane uint32) error {
+	_, err := ancestryIn(v, entity, lane, nil)
+	return err
 }

@@ -253,6 +253,9 @@ func (s *Store) evaluate(it *item, before savepoint) ([]GateResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := s.branch(it, head); err != nil {
+		return nil, err
+	}
 	results := make([]GateResult, len(s.opts.Gates))
 	for i := range s.opts.Gates {
 		g := &s.opts.Gates[i]

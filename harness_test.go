@@ -288,7 +288,7 @@ func (r *rig) checkpoint() error {
 func (r *rig) history() []told {
 	h := slices.Clone(r.told)
 	slices.SortStableFunc(h, func(a, b told) int { return int(int64(a.Seq) - int64(b.Seq)) })
-	return h
+	return deepen(h)
 }
 
 // claimAt returns what a store must hold after a crash behind the first ops of the trace.

@@ -45,7 +45,7 @@ func tell(drafts []batpak.Draft, receipts []batpak.Receipt) []told {
 		t.Event = event.Event{
 			ID: r.ID, Seq: r.Seq, Coordinate: d.Coordinate, Kind: d.Kind, Payload: bytes.Clone(d.Payload),
 			Clock: r.Clock, Lane: d.Lane, Depth: d.Depth, HLC: r.HLC, Correlation: d.Correlation, Causation: d.Causation,
-			PayloadVersion: d.PayloadVersion, Tags: d.Tags, Hash: r.Hash, Extensions: d.Extensions,
+			PayloadVersion: d.PayloadVersion, Tags: d.Tags, Hash: r.Hash, Extensions: d.Extensions, Fork: d.Fork,
 		}
 		if d.CausedByDraft != 0 {
 			t.Causation = receipts[d.CausedByDraft-1].ID
@@ -77,7 +77,7 @@ func sameEvent(got, want *event.Event) error {
 		{"Hash", got.Hash == want.Hash},
 		{"Extensions", maps.EqualFunc(got.Extensions, want.Extensions, bytes.Equal)},
 		{"Redacted", !got.Redacted},
-		{"Fork", got.Fork.IsZero()},
+		{"Fork", got.Fork == want.Fork},
 	}
 	for _, f := range fields {
 		if !f.same {
@@ -280,7 +280,7 @@ func chained(want []told) error {
 			content := event.ContentHash([16]byte{}, w.Payload)
 			meta := event.AppendMeta(nil, &event.Header{
 				Seq: w.Seq, ID: w.ID, HLC: w.HLC, Clock: w.Clock, Kind: w.Kind, PayloadVersion: w.PayloadVersion,
-				Coordinate: w.Coordinate, Lane: w.Lane, Depth: w.Depth, Correlation: w.Correlation,
+				Coordinate: w.Coordinate, Lane: w.Lane, Depth: w.Depth, Fork: w.Fork, Correlation: w.Correlation,
 				Causation: w.Causation, Tags: w.Tags, Extensions: w.Extensions,
 			})
 			if linker.Link(&w.parent, &content, meta) != w.Hash {

@@ -238,7 +238,7 @@ func (g *generation) tells(st *batpak.Store) error {
 	if s := st.Stats(); s.Events != uint64(len(g.told)) || s.FirstSeq != 1 || s.LastSeq != last || s.Visible != last {
 		return fmt.Errorf("Stats() = %+v, want %d events up to %d", s, len(g.told), last)
 	}
-	return tellsQueries(st, visible)
+	return errors.Join(tellsQueries(st, visible), g.tellsLanes(st))
 }
 
 // tellsEvent looks an event up by sequence and by ID.
@@ -331,7 +331,7 @@ func (g *generation) goOn(st *batpak.Store) (generation, error) {
 		if next := after.told[len(after.told)-1].Seq + 1; receipts[0].Seq != next {
 			return after, fmt.Errorf("appended event has sequence %d, want %d", receipts[0].Seq, next)
 		}
-		after.told = append(slices.Clip(after.told), tell(drafts, receipts)...)
+		after.told = deepen(append(slices.Clip(after.told), tell(drafts, receipts)...))
 	}
 	return after, chained(slices.Clone(after.told))
 }

@@ -147,7 +147,10 @@ func (r *request) complete(i int) {
 	if it.cause >= 0 {
 		event.SetCausation(meta, r.receipts[it.cause].ID)
 	}
-	rcpt.Depth, rcpt.PayloadVersion, rcpt.optional = it.depth, it.version, event.OptionalOf(meta)
+	rcpt.PayloadVersion, rcpt.optional = it.version, event.OptionalOf(meta)
+	if rcpt.Replayed && rcpt.Depth == 0 {
+		rcpt.Depth = it.depth // the log no longer says which one was maintained
+	}
 }
 
 // fromLog reports whether r was read from a frame, and so is complete. Only a retry is, which has a key.

@@ -110,6 +110,10 @@ func (s *Store) place(it *item, from int, before savepoint) (to int, err error) 
 	if !it.expect.holds(head.clock) {
 		return 0, &ConflictError{Coordinate: it.at, Lane: it.lane, Want: it.expect, Have: head.clock, Seq: head.seq, ReadAfter: head.seq}
 	}
+	depth, err := s.branch(it, head)
+	if err != nil {
+		return 0, err
+	}
 	if it.draft != nil {
 		if err := s.gate(it, head, before); err != nil {
 			return 0, err
@@ -120,16 +124,22 @@ func (s *Store) place(it *item, from int, before savepoint) (to int, err error) 
 	if planted.On(planted.OrderByClock) {
 		c.hlc = event.HLCAt(c.wall) | c.hlc&0xffff
 	}
-	c.streams.advance(head, c.seq)
+	c.streams.advance(head, c.seq, depth)
 	c.staged = append(c.staged, span{
-		from: from, to: from + len(it.frame), entity: entity,
+		from: from, to: from + len(it.frame), entity: entity, depth: depth,
 		head: head, clock: head.clock, hlc: c.hlc, id: event.NewID(c.hlc, c.random.Uint64()), fence: it.fence,
 	})
 	return from + len(it.frame), nil
 }
 
-// headOf returns the head of the stream of it; entity is the number of that.
+// headOf returns the head of the stream of it; entity is the number of that. It chooses the lane, where that is asked for.
 func (s *Store) headOf(it *item, entity uint32) (*streamHead, error) {
+	if it.newLane {
+		var err error
+		if it.lane, err = s.freeLane(it.at.Entity()); err != nil {
+			return nil, err
+		}
+	}
 	key := streamKey{it.at.Entity(), it.lane}
 	head, err := s.commit.streams.head(s.set, entity, key)
 	for s.healed(err) {
@@ -174,6 +184,9 @@ func (s *Store) link(r *request, p savepoint, i int, linker *event.Linker) {
 	copy(frame, it.frame)
 	meta := frame[segment.FrameHeaderLen:][:it.metaLen]
 	event.Stamp(meta, seq, sp.id, sp.hlc, sp.clock)
+	if it.lane != 0 {
+		event.SetBranch(meta, it.lane, sp.depth)
+	}
 	if it.cause >= 0 {
 		event.SetCausation(meta, c.staged[p.staged+it.cause].id)
 	}
@@ -188,7 +201,7 @@ func (s *Store) link(r *request, p savepoint, i int, linker *event.Linker) {
 	c.finish(r, frame, sp.from)
 	r.receipts[i] = Receipt{
 		Store: s.state.StoreID, ID: sp.id, Seq: seq, Coordinate: it.at, Kind: it.kind, Clock: sp.clock, Lane: it.lane,
-		HLC: sp.hlc, Parent: parent, Hash: hash, Content: it.content,
+		HLC: sp.hlc, Parent: parent, Hash: hash, Content: it.content, Depth: sp.depth,
 	}
 }
 

@@ -17,6 +17,9 @@ type streamHead struct {
 	clock uint64
 	seq   uint64
 	hash  event.Hash
+
+	depth uint32 // of the last event, on another lane than 0, if deep
+	deep  bool   // depth is known
 }
 
 // streams holds the heads of the streams that the active segment has events of; the runs hold all of them. It goes
@@ -25,18 +28,21 @@ type streams struct {
 	old   map[streamKey]*streamHead // of the segment before, up to streamsKept
 	main  []*streamHead             // of lane 0, by the entity's number in the active segment; nil: not looked up
 	lanes map[streamKey]*streamHead // of the other lanes
+	tops  map[string]uint32         // highest lane of an entity, at least, where a fork has asked for it
 	undo  []streamUndo              // changes of the group being staged, oldest first
 }
 
 // A streamUndo takes one change back.
 type streamUndo struct {
-	head *streamHead
-	seq  uint64
-	hash event.Hash
+	head  *streamHead
+	seq   uint64
+	hash  event.Hash
+	depth uint32
+	deep  bool
 }
 
 func newStreams() *streams {
-	return &streams{lanes: make(map[streamKey]*streamHead)}
+	return &streams{lanes: make(map[streamKey]*streamHead), tops: make(map[string]uint32)}
 }
 
 // streamsKept is how many heads outlive their segment: those who append to many streams find most of them here instead
@@ -54,6 +60,7 @@ func (c *streams) reset() {
 	clear(c.main)
 	c.main = c.main[:0]
 	clear(c.lanes)
+	clear(c.tops)
 }
 
 // head returns the head of a stream, which belongs to c; advance changes it. entity is the number of k.entity.
@@ -98,11 +105,19 @@ func lookupHead(set *index.Set, k streamKey, h *streamHead) error {
 	return nil
 }
 
-// advance records that the stream of h has a new last event, whose hash the caller sets; a rollback takes it back.
-func (c *streams) advance(h *streamHead, seq uint64) {
-	c.undo = append(c.undo, streamUndo{head: h, seq: h.seq, hash: h.hash})
+// advance records that the stream of h has a new last event, whose hash the caller sets; a rollback takes it back. The
+// depth matters on another lane than 0.
+func (c *streams) advance(h *streamHead, seq uint64, depth uint32) {
+	c.undo = append(c.undo, streamUndo{head: h, seq: h.seq, hash: h.hash, depth: h.depth, deep: h.deep})
 	h.clock++
 	h.seq = seq
+	if h.key.lane == 0 {
+		return
+	}
+	h.depth, h.deep = depth, true
+	if top, ok := c.tops[h.key.entity]; ok {
+		c.tops[h.key.entity] = max(top, h.key.lane)
+	}
 }
 
 // rollback takes back every change since the undo log was keep long.
@@ -111,6 +126,7 @@ func (c *streams) rollback(keep int) {
 		u := &c.undo[i]
 		u.head.clock--
 		u.head.seq, u.head.hash = u.seq, u.hash
+		u.head.depth, u.head.deep = u.depth, u.deep
 	}
 	c.undo = c.undo[:keep]
 }

@@ -206,6 +206,14 @@ func SetCausation(meta []byte, cause ID) {
 	}
 }
 
+// SetBranch sets lane and depth of an encoded meta that was encoded with either; otherwise it does nothing.
+func SetBranch(meta []byte, lane, depth uint32) {
+	if at, ok := fieldAt(meta, FlagBranch); ok {
+		binary.LittleEndian.PutUint32(meta[at:], lane)
+		binary.LittleEndian.PutUint32(meta[at+4:], depth)
+	}
+}
+
 // SetFingerprint sets the request fingerprint of an encoded meta; without a key it does nothing.
 func SetFingerprint(meta []byte, fingerprint [16]byte) {
 	if at, ok := fieldAt(meta, FlagKey); ok {

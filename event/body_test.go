@@ -414,7 +414,7 @@ func TestStamp(t *testing.T) {
 	}
 }
 
-// SetCausation and SetFingerprint find their field behind whatever stands before it, and touch nothing else.
+// SetBranch, SetCausation and SetFingerprint find their field behind whatever stands before it, and touch nothing else.
 func TestSetInEncodedMeta(t *testing.T) {
 	cause, fingerprint := NewID(77, 77), [16]byte{42, 15: 43}
 	cases := append(slices.Clone(headerCases), headerCases[0])
@@ -423,18 +423,23 @@ func TestSetInEncodedMeta(t *testing.T) {
 		want := plain()
 		tt.edit(&want)
 		meta := AppendMeta(nil, &want)
+		if want.Lane != 0 || want.Depth != 0 {
+			want.Lane, want.Depth = 0xA1A2A3A4, 0xB1B2B3B4
+		}
 		if !want.Causation.IsZero() {
 			want.Causation = cause
 		}
 		if want.Key.Hash != [16]byte{} {
 			want.Key.Fingerprint = fingerprint
 		}
+		SetBranch(meta, 0xA1A2A3A4, 0xB1B2B3B4)
 		SetCausation(meta, cause)
 		SetFingerprint(meta, fingerprint)
 		if got := AppendMeta(nil, &want); !bytes.Equal(meta, got) {
 			t.Errorf("%s: set in %x, want %x", tt.name, meta, got)
 		}
 	}
+	SetBranch(nil, 1, 1)
 	SetCausation(nil, cause) // too short to hold one
 }
 

@@ -64,7 +64,7 @@ type Header struct {
 	PayloadVersion uint16 // of the caller's schema; 0 means the caller set none
 	Coordinate     coordinate.Coordinate
 	Lane           uint32 // branch of the entity; 0 is the main one
-	Depth          uint32 // the caller's distance from the root of a graph; 0 means not set
+	Depth          uint32 // how many forks the event is away from the main lane, or what the caller made it; 0 means not set
 	Fork           ID     // event that the lane branches from, on its first event only
 	Correlation    ID     // zero means none
 	Causation      ID     // zero means none

@@ -22,7 +22,7 @@ var ingestCommand = command{
 
 A line is an object with "entity", "scope", "kind" ("category:number", such as "1:7") and "payload" (any JSON, stored
 as exactly those bytes) or "payload_base64". It may have "key" (idempotency), "correlation", "causation" (event IDs),
-"tags", "lane", "depth", "payload_version", "extensions". What else read prints is ignored; any other field is an
+"tags", "lane", "depth", "fork", "payload_version", "extensions". What else read prints is ignored; any other field is an
 error. Lines that came in together are one atomic batch, at most -batch of them; see "go doc ./cmd/batpak".
 At the first bad line ingest stops, with everything before it stored.
 `,
@@ -45,7 +45,7 @@ func setupIngest(fs *flag.FlagSet) runner {
 	fs.Var(&mode, "sync", "`MODE` of acknowledgement: always, interval or never; see batpak.SyncMode")
 	batch := fs.Int("batch", defaultBatch, "at most `N` lines in one atomic write")
 	skipBad := fs.Bool("skip-bad", false, "go on behind lines that are refused")
-	relink := fs.Bool("relink", false, "let causation and correlation that name the id of an earlier line name its copy")
+	relink := fs.Bool("relink", false, "let causation, correlation and fork that name the id of an earlier line name its copy")
 	return func(ctx context.Context, c *console, args []string) error {
 		if *batch < 1 || *batch > maxBatch {
 			return usagef("-batch %d: want 1 to %d", *batch, maxBatch)
@@ -227,7 +227,7 @@ func (g *ingester) append(ctx context.Context, lines []line) ([]batpak.Receipt, 
 
 // refusal reports whether err is about the draft, so that the store would take another one.
 func refusal(err error) bool {
-	for _, target := range []error{batpak.ErrInvalid, batpak.ErrLimit, batpak.ErrConflict, batpak.ErrIdempotency} {
+	for _, target := range []error{batpak.ErrInvalid, batpak.ErrLimit, batpak.ErrConflict, batpak.ErrIdempotency, batpak.ErrFork} {
 		if errors.Is(err, target) {
 			return true
 		}

@@ -31,7 +31,7 @@ func TestParseLine(t *testing.T) {
 		{"escaped name", `{"\u0065ntity":"e","scope":"s","kind":"1:7","payload":1}`, nil},
 		{"null is absent", head + `"payload":1,"lane":null,"key":null,"tags":null}`, nil},
 		{"null payload", head + `"payload":null}`, nil},
-		{"what read prints", head + `"payload":1,"seq":5,"clock":1,"time":"x","hlc":"x","hash":"x","fork":"x","redacted":false}`, nil},
+		{"what read prints", head + `"payload":1,"seq":5,"clock":1,"time":"x","hlc":"x","hash":"x","redacted":false}`, nil},
 		{"replacement character", `{"entity":"\ufffd","scope":"s","kind":"1:7","payload":1}`, nil},
 
 		{"empty object", `{}`, errMissing},
@@ -65,6 +65,7 @@ func TestParseLine(t *testing.T) {
 		{"tags are no array", head + `"payload":1,"tags":"x"}`, errValue},
 		{"tag is no string", head + `"payload":1,"tags":[1]}`, errValue},
 		{"bad causation", head + `"payload":1,"causation":"1"}`, event.ErrSyntax},
+		{"bad fork", head + `"payload":1,"lane":1,"fork":"x"}`, event.ErrSyntax},
 		{"bad extension", head + `"payload":1,"extensions":{"k":"%"}}`, errValue},
 		{"extension twice", head + `"payload":1,"extensions":{"k":"","k":""}}`, errDuplicate},
 		{"extensions are no object", head + `"payload":1,"extensions":[]}`, errSyntax},
@@ -337,6 +338,50 @@ func TestRoundTrip(t *testing.T) {
 		if copied[i].Causation != old[i].Causation || copied[i].Correlation != old[i].Correlation {
 			t.Errorf("event %d: causes changed without -relink", i)
 		}
+	}
+}
+
+// TestForksRoundTrip copies lanes that branch from lanes: forks name the copies. Without -relink the first one is refused.
+func TestForksRoundTrip(t *testing.T) {
+	from, to, plain := filepath.Join(t.TempDir(), "from"), filepath.Join(t.TempDir(), "to"), filepath.Join(t.TempDir(), "plain")
+	st, err := batpak.Open(from, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := batpak.Draft{Coordinate: coordinate.MustNew("e", "s"), Kind: event.MustKind(1, 1), Payload: []byte("1")}
+	last, err := st.Append(t.Context(), d)
+	for range 20 {
+		if err == nil {
+			last, err = st.Fork(t.Context(), last.ID, d)
+		}
+		if err == nil {
+			next := d
+			next.Lane = last.Lane
+			last, err = st.Append(t.Context(), next)
+		}
+	}
+	if err = errors.Join(err, st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	lines := mustRun(t, "", "read", from)
+	mustRun(t, lines, "ingest", "-relink", to)
+	old, copied := readAll(t, from), readAll(t, to)
+	if len(old) != 41 || len(copied) != 41 {
+		t.Fatalf("%d events became %d, want 41", len(old), len(copied))
+	}
+	became := map[event.ID]event.ID{{}: {}}
+	for i := range old {
+		became[old[i].ID] = copied[i].ID
+		if got, want := kept(&copied[i]), kept(&old[i]); got != want || copied[i].Fork != became[old[i].Fork] {
+			t.Errorf("event %d came out as\n%s from %v, want\n%s from %v", i, got, copied[i].Fork, want, became[old[i].Fork])
+		}
+	}
+	if copied[40].Depth != 20 {
+		t.Errorf("depth %d, want 20", copied[40].Depth)
+	}
+	o := batpakRun(t, strings.NewReader(lines), "ingest", plain)
+	if o.code != 1 || !strings.Contains(o.err, batpak.ErrFork.Error()) || len(readAll(t, plain)) != 1 {
+		t.Errorf("without -relink: exit code %d, %q", o.code, o.err)
 	}
 }
 

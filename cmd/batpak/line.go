@@ -38,6 +38,7 @@ var lineFields = map[string]func(p *lineParser, value []byte) error{
 	"payload_version": func(p *lineParser, v []byte) error { return setNumber(&p.draft.PayloadVersion, v) },
 	"lane":            func(p *lineParser, v []byte) error { return setNumber(&p.draft.Lane, v) },
 	"depth":           func(p *lineParser, v []byte) error { return setNumber(&p.draft.Depth, v) },
+	"fork":            func(p *lineParser, v []byte) error { return setID(&p.draft.Fork, v) },
 	"tags":            (*lineParser).setTags,
 	"correlation":     func(p *lineParser, v []byte) error { return setID(&p.draft.Correlation, v) },
 	"causation":       func(p *lineParser, v []byte) error { return setID(&p.draft.Causation, v) },
@@ -46,7 +47,7 @@ var lineFields = map[string]func(p *lineParser, value []byte) error{
 
 	"id":       func(p *lineParser, v []byte) error { return setID(&p.origin, v) },
 	"redacted": (*lineParser).setRedacted,
-	"seq":      ignored, "clock": ignored, "time": ignored, "hlc": ignored, "hash": ignored, "fork": ignored,
+	"seq":      ignored, "clock": ignored, "time": ignored, "hlc": ignored, "hash": ignored,
 }
 
 func ignored(*lineParser, []byte) error { return nil }

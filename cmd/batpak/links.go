@@ -5,7 +5,7 @@ import (
 	"batpak/event"
 )
 
-// links lets causation and correlation name the copies of events instead of the originals. A nil *links changes
+// links lets causation, correlation and fork name the copies of events instead of the originals. A nil *links changes
 // nothing.
 type links struct {
 	copies  map[event.ID]event.ID // original → copy
@@ -32,13 +32,15 @@ func (k *links) join(l *line, i int) {
 
 // mustWait reports whether l names an event of the batch whose ID has to be known first. A cause can be named by its
 // place in the batch, but for a line with a key: its place would become part of the request that the key stands for.
+// A fork cannot.
 func (k *links) mustWait(l *line) bool {
 	if k == nil {
 		return false
 	}
 	_, group := k.pending[l.draft.Correlation]
 	_, cause := k.pending[l.draft.Causation]
-	return group || cause && len(l.draft.IdempotencyKey) > 0
+	_, fork := k.pending[l.draft.Fork]
+	return group || fork || cause && len(l.draft.IdempotencyKey) > 0
 }
 
 // draft returns the draft of l with its links translated; i is its place in the batch, -1 outside of one.
@@ -49,6 +51,9 @@ func (k *links) draft(l *line, i int) batpak.Draft {
 	}
 	if id, ok := k.copies[d.Correlation]; ok {
 		d.Correlation = id
+	}
+	if id, ok := k.copies[d.Fork]; ok {
+		d.Fork = id
 	}
 	if at, ok := k.pending[d.Causation]; ok && i > at {
 		d.Causation, d.CausedByDraft = event.ID{}, batpak.DraftAt(at)

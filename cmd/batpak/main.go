@@ -30,6 +30,7 @@
 //	payload_base64   or this   this    any bytes
 //	payload_version  taken     if set  the caller's schema, 0 to 65,535
 //	lane, depth      taken     if set  32-bit numbers
+//	fork             taken     if set  on the first event of a lane: ID of the event that it branches from, which is there
 //	tags             taken     if any  array of strings
 //	correlation      taken     if set  ID of the group
 //	causation        taken     if set  ID of the direct cause
@@ -38,7 +39,6 @@
 //	                                   keeps a hash of the key only, so read cannot print it)
 //	seq, id, clock,  ignored   always  what the store gave the event: sequence, ID, clock, wall time,
 //	time, hlc, hash                    hybrid logical clock (16 hexadecimal digits), chain hash
-//	fork             ignored   if set  the event that a lane branches from
 //	redacted         refused   if set  the payload was removed, so there is nothing to copy
 //
 // Any other field, and a field given twice, is an error: a mistyped name would lose data without a word. Null means
@@ -48,8 +48,9 @@
 //	batpak read old | batpak ingest -relink new
 //
 // The copy has the same events in the same order, and sequences, IDs, times and hashes of its own. -relink makes
-// causation and correlation name the copies instead of the originals; it keeps about 100 bytes of memory per event.
-// Idempotency keys, forks, and the store's own events are not copied.
+// causation, correlation and fork name the copies instead of the originals; it keeps about 100 bytes of memory per event.
+// Without it the first fork is refused, since the new store does not have the event that it names. Idempotency keys and
+// the store's own events are not copied.
 //
 // # What ingest commits together
 //

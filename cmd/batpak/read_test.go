@@ -71,11 +71,11 @@ func TestReadSpelling(t *testing.T) {
 	id[15], group[15] = 1, 2
 	ev := event.Event{
 		ID: id, Seq: 9, Coordinate: coordinate.MustNew(`a"b`, "é"), Kind: event.MustKind(0xf, 7), Payload: []byte(`{"a": 1}`), Clock: 3, Lane: 4, Depth: 5,
-		HLC: event.HLC(1_700_000_000_000<<16 | 2), Correlation: group, Causation: id, PayloadVersion: 6,
+		HLC: event.HLC(1_700_000_000_000<<16 | 2), Fork: group, Correlation: group, Causation: id, PayloadVersion: 6,
 		Tags: []string{"x", `\`}, Extensions: map[string][]byte{"k": {1}, "j": nil},
 	}
 	want := `{"seq":9,"id":"00000000-0000-0000-0000-000000000001","entity":"a\"b","scope":"é","kind":"f:7","clock":3,` +
-		`"lane":4,"depth":5,"correlation":"00000000-0000-0000-0000-000000000002",` +
+		`"lane":4,"depth":5,"fork":"00000000-0000-0000-0000-000000000002","correlation":"00000000-0000-0000-0000-000000000002",` +
 		`"causation":"00000000-0000-0000-0000-000000000001","payload_version":6,"tags":["x","\\"],` +
 		`"extensions":{"j":"","k":"AQ=="},"time":"2023-11-14T22:13:20.000Z","hlc":"018bcfe568000002","hash":"` +
 		strings.Repeat("0", 64) + `","payload":{"a": 1}}` + "\n"
