@@ -48,7 +48,7 @@ type committer struct {
 	base    int64  // offset of buf[0] in the file
 	staged  []span // event frames in buf
 	hashes  []event.Hash
-	keys    map[[16]byte]stagedKey
+	keys    stagedKeys
 	durable bool // somebody asked for a sync
 	steps   []fenceStep
 	wall    time.Time
@@ -60,6 +60,7 @@ type committer struct {
 	digest  segment.BatchDigest
 	raw     event.Raw
 	cursor  index.Cursor // of conditions
+	found   event.Raw    // under a key
 }
 
 // A span is an event of the group: its frame in the group buffer, and what it was stamped with.
@@ -72,13 +73,6 @@ type span struct {
 	hlc      event.HLC
 	id       event.ID
 	fence    uint64 // that stages it; 0 for none
-}
-
-// A stagedKey is an idempotency key whose event is in the group being committed.
-type stagedKey struct {
-	key     event.Key
-	receipt Receipt
-	fence   uint64 // that stages it; 0 for none
 }
 
 // lead commits one group: first, if there is one, and everyone who waits. Then it hands the lead on.
@@ -220,7 +214,7 @@ func (c *committer) begin(sync bool, wall time.Time) {
 	c.buf, c.staged, c.hashes = c.buf[:0], c.staged[:0], c.hashes[:0]
 	c.base, c.durable, c.wall = c.writer.End(), sync, wall
 	c.steps = c.steps[:0]
-	clear(c.keys)
+	c.keys.reset()
 	c.streams.settle()
 }
 

@@ -15,7 +15,7 @@ type Draft struct {
 
 	// IdempotencyKey makes a retry safe: any bytes, up to 1,024. A known key with the same request returns the
 	// receipt of the first commit, with Replayed set, before any condition is looked at; with another request it is
-	// an *[IdempotencyConflictError]. Empty means no key.
+	// an *[IdempotencyConflictError]. Empty means no key. How long a key is known says [Options.IdempotencyWindow].
 	IdempotencyKey []byte
 
 	// Expect is what must be true of the stream (the draft's entity and lane) at commit. The zero Expect is Any.

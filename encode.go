@@ -2,6 +2,8 @@ package batpak
 
 import (
 	"crypto/sha256"
+	"hash/maphash"
+	"math/bits"
 	"slices"
 	"strconv"
 	"sync"
@@ -80,6 +82,7 @@ type encoder struct {
 	buf    []byte // frames, one behind the other; one that was outgrown lives on in the items
 	header event.Header
 	fence  uint64 // that stages the events; 0 for none
+	hashed []byte // what a key's hashes are of
 	frames int64  // bytes
 	ack    Ack
 
@@ -244,20 +247,35 @@ func (s *Store) keepDrafts(r *request) {
 	}
 }
 
+// keySeed is random in each process, so that nobody who chooses keys can choose where they land.
+var keySeed = maphash.MakeSeed()
+
 // checkKeys refuses a batch that uses a key twice: the second could only be a retry of the first.
 func (r *request) checkKeys() error {
-	var seen map[[16]byte]int
+	keyed := 0
+	for i := range r.items {
+		if r.items[i].keyed {
+			keyed++
+		}
+	}
+	if keyed < 2 {
+		return nil
+	}
+	// An open-addressing table of places in items, plus one.
+	slots := make([]uint32, 1<<bits.Len(uint(2*keyed)))
+	mask := uint32(len(slots) - 1)
 	for i := range r.items {
 		if !r.items[i].keyed {
 			continue
 		}
-		if seen == nil {
-			seen = make(map[[16]byte]int)
+		hash := &r.items[i].key.Hash
+		at := uint32(maphash.Bytes(keySeed, hash[:])) & mask
+		for ; slots[at] != 0; at = (at + 1) & mask {
+			if j := int(slots[at]) - 1; r.items[j].key.Hash == *hash {
+				return &BatchError{Index: i, Err: &DraftError{Field: "IdempotencyKey", Reason: "also used by draft " + strconv.Itoa(j)}}
+			}
 		}
-		if j, ok := seen[r.items[i].key.Hash]; ok {
-			return &BatchError{Index: i, Err: &DraftError{Field: "IdempotencyKey", Reason: "also used by draft " + strconv.Itoa(j)}}
-		}
-		seen[r.items[i].key.Hash] = i
+		slots[at] = uint32(i) + 1
 	}
 	return nil
 }
@@ -303,7 +321,7 @@ func (s *Store) fill(e *encoder, d *Draft, it *item) {
 	}
 	if len(d.IdempotencyKey) > 0 {
 		it.keyed = true
-		h.Key.Hash = keyHash(d.IdempotencyKey)
+		h.Key.Hash = e.keyHash(d.IdempotencyKey)
 		it.key.Hash = h.Key.Hash
 	}
 	start := len(e.buf)
@@ -316,7 +334,9 @@ func (s *Store) fill(e *encoder, d *Draft, it *item) {
 	e.buf = append(e.buf, d.Payload...)
 	it.frame = e.buf[start:len(e.buf):len(e.buf)]
 	it.content = event.ContentHash([16]byte{}, e.buf[payload:])
-	it.finishKey(e, d)
+	if it.keyed {
+		e.finishKey(it, d)
+	}
 	if it.draft != nil {
 		it.keepDraft(d)
 		it.record = d.RecordDenial
@@ -326,8 +346,9 @@ func (s *Store) fill(e *encoder, d *Draft, it *item) {
 }
 
 // keyHash returns the 128 bits that stand for a key. Zero means "no key" in a frame and never comes out.
-func keyHash(key []byte) (h [16]byte) {
-	sum := sha256.Sum256(append([]byte("batpak.key.v1\n"), key...))
+func (e *encoder) keyHash(key []byte) (h [16]byte) {
+	e.hashed = append(append(e.hashed[:0], "batpak.key.v1\n"...), key...)
+	sum := sha256.Sum256(e.hashed)
 	copy(h[:], sum[:])
 	h[0] |= 1
 	return h
@@ -336,25 +357,25 @@ func keyHash(key []byte) (h [16]byte) {
 // finishKey computes the fingerprint of a keyed request, which needs the content hash, and puts it into the frame.
 // The fingerprint covers what the caller asked for: coordinate, kind, lane, depth, fork, payload version, correlation,
 // causation, tags, extensions, payload. A fence is not part of it: the retry comes through another one, or through none.
-func (it *item) finishKey(e *encoder, d *Draft) {
-	if !it.keyed {
-		return
-	}
+// What is hashed has one reading: after 32 bytes of content hash come the digits of CausedByDraft up to a line feed,
+// then "new lane\n" where the lane is to be chosen, then the meta, which begins with zeroes and tells its own parts apart.
+// It is part of the format.
+func (e *encoder) finishKey(it *item, d *Draft) {
 	meta := it.meta()
-	sum := sha256.New()
-	sum.Write([]byte("batpak.request.v1\n"))
-	sum.Write(it.content[:])
-	sum.Write([]byte(strconv.Itoa(int(d.CausedByDraft)) + "\n"))
+	b := append(append(e.hashed[:0], "batpak.request.v1\n"...), it.content[:]...)
+	b = append(strconv.AppendInt(b, int64(d.CausedByDraft), 10), '\n')
 	if it.newLane {
-		sum.Write([]byte("new lane\n"))
+		b = append(b, "new lane\n"...)
 	}
-	asked := meta
 	if it.fence != 0 {
 		e.header.Fence = 0
-		asked = event.AppendMeta(nil, &e.header)
+		b = event.AppendMeta(b, &e.header)
+	} else {
+		b = append(b, meta...) // everything but what the committer stamps, which is zero
 	}
-	sum.Write(asked) // everything but what the committer stamps, which is zero
-	copy(it.key.Fingerprint[:], sum.Sum(nil))
+	e.hashed = b
+	sum := sha256.Sum256(b)
+	copy(it.key.Fingerprint[:], sum[:])
 	event.SetFingerprint(meta, it.key.Fingerprint)
 }
 

@@ -3,6 +3,8 @@ package batpak
 import (
 	"runtime"
 
+	"batpak/event"
+	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/vfs"
 )
@@ -96,4 +98,19 @@ func (s *Store) SignGroup(requests ...[]Receipt) [][]Receipt {
 func Ancestry(v *index.View, entity string, lane uint32) error {
 	_, err := ancestryIn(v, entity, lane, nil)
 	return err
+}
+
+// HashKey returns what a frame holds of an idempotency key.
+func HashKey(key []byte) [16]byte { return new(encoder).keyHash(key) }
+
+// KnowsKey looks the hash of an idempotency key up, as an append does.
+func (s *Store) KnowsKey(hash [16]byte) (bool, error) {
+	v := s.set.Acquire()
+	defer v.Release()
+	found, err := v.FindKey(new(event.Raw), hash, idemp.WindowStart(s.commit.seq, s.opts.IdempotencyWindow), s.hidden.keyFilter())
+	if found || err != nil {
+		return found, err
+	}
+	_, found, err = s.state.EvictedKey(hash)
+	return found, err
 }

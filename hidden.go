@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"batpak/hidden"
+	"batpak/internal/planted"
 )
 
 // hiddenRanges are the events that are in the log and that no read shows (I8). Such an event keeps its sequence, its
@@ -39,4 +40,12 @@ func (h *hiddenRanges) filter() func(seq uint64) bool {
 		return nil
 	}
 	return set.Contains
+}
+
+// keyFilter is filter for the look-up of idempotency keys.
+func (h *hiddenRanges) keyFilter() func(seq uint64) bool {
+	if planted.On(planted.CancelledKeyKnown) {
+		return nil
+	}
+	return h.filter()
 }

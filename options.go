@@ -8,6 +8,7 @@ import (
 
 	"batpak/event"
 	"batpak/fault"
+	"batpak/idemp"
 	"batpak/internal/vfs"
 	"batpak/segment"
 )
@@ -53,6 +54,7 @@ const (
 	defaultMaxBatchBytes  = 32 << 20
 	defaultMaxPending     = 64 << 10
 	defaultPendingBytes   = 64 << 20
+	maxIdempotencyWindow  = 1 << 62
 )
 
 // Options tune a store. The zero value, and nil, mean the defaults named at each field. Open copies them.
@@ -113,6 +115,19 @@ type Options struct {
 	// the background, so that an open after a crash replays no more than that. Zero means 2 MiB; at least 1.
 	IndexEvery int64
 
+	// IdempotencyWindow is how long an idempotency key is known at least: as long as its event is among this many
+	// sequences, counted back from the last one, whatever compaction, a crash or a close does in between. Zero means
+	// 16 Mi (16,777,216); at most 2^62. Older keys age out in bulk: a segment that lies outside the window as a whole is
+	// not asked any more, and a retry of an append in it is a new append. A key that is outside while its segment is not
+	// may still be known. The window may be another one at each open; keys that compaction has dropped under a
+	// narrower one do not come back.
+	//
+	// Keys cost no memory but in the active segment's index: some 60 bytes for each event there that has one. All others
+	// are looked up on disk, through filters of 16 MiB at most and catalogs, which name the segment that may hold a key:
+	// what a look-up costs follows the logarithm of the segments in the window. The keys of events that compaction has
+	// removed are in index.idemp, which takes one bit of memory for 23 of them.
+	IdempotencyWindow uint64
+
 	// ContinueWithoutIdemp opens a store whose index.idemp is damaged without it. A retry of an append whose event has
 	// been evicted is then written a second time. By default such a store is refused.
 	ContinueWithoutIdemp bool
@@ -163,6 +178,7 @@ func (o *Options) withDefaults() (Options, error) {
 	c.MaxPendingBytes = orDefault(c.MaxPendingBytes, defaultPendingBytes)
 	c.FillAhead = orDefault(c.FillAhead, defaultFillAhead)
 	c.IndexEvery = orDefault(c.IndexEvery, defaultIndexEvery)
+	c.IdempotencyWindow = orDefault(c.IdempotencyWindow, idemp.DefaultWindow)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -196,6 +212,7 @@ func (o *Options) validate() error {
 		{"MaxPending", o.MaxPending, o.MaxPending >= 1, "below 1"},
 		{"MaxPendingBytes", o.MaxPendingBytes, o.MaxPendingBytes >= 1, "below 1 byte"},
 		{"IndexEvery", o.IndexEvery, o.IndexEvery >= 1, "below 1 byte"},
+		{"IdempotencyWindow", o.IdempotencyWindow, o.IdempotencyWindow <= maxIdempotencyWindow, "above 2^62"},
 		{"DirPerm", o.DirPerm, o.DirPerm&^fs.ModePerm == 0, "more than permission bits"},
 		{"FilePerm", o.FilePerm, o.FilePerm&^fs.ModePerm == 0, "more than permission bits"},
 	} {
@@ -207,7 +224,7 @@ func (o *Options) validate() error {
 }
 
 // orDefault returns v, or what zero means.
-func orDefault[T int | int64 | time.Duration](v, zero T) T {
+func orDefault[T int | int64 | uint64 | time.Duration](v, zero T) T {
 	if v == 0 {
 		return zero
 	}

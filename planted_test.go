@@ -51,6 +51,9 @@ var killers = map[planted.Bug]func() error{
 	planted.BlockBeforeSync:         swept("W10-never"),
 	planted.SnapshotPlaceUnchecked:  snapshotOfAnotherHistory,
 	planted.SnapshotAheadTrusted:    snapshotAheadOfLog,
+	planted.KeyStagedBeforeDurable:  keysOfFailedWrites,
+	planted.KeysForgottenInFooters:  func() error { return second(keyHistory(1, 300)) },
+	planted.CancelledKeyKnown:       keysOfCancelledFence,
 }
 
 // elsewhere lists the bugs that no check of this package can see yet, and why.
@@ -59,6 +62,7 @@ var elsewhere = map[planted.Bug]string{
 	planted.ResultsNamedLate:    "coldstart's own tests see it; the root does not compact yet",
 	planted.SourcesRemovedEarly: "coldstart's own tests see it; the root does not compact yet",
 	planted.RecordRemovedEarly:  "coldstart's own tests see it; the root does not compact yet",
+	planted.KeysMovedLate:       "coldstart's own tests see it; the root does not compact yet",
 }
 
 // orderHoldsWhenClocksGoBack is clocksMayJump for a store that may panic.
@@ -212,6 +216,9 @@ func TestPlanted_StrangersTempRemoved(t *testing.T)    { caught(t, planted.Stran
 func TestPlanted_BlockBeforeSync(t *testing.T)         { caught(t, planted.BlockBeforeSync) }
 func TestPlanted_SnapshotPlaceUnchecked(t *testing.T)  { caught(t, planted.SnapshotPlaceUnchecked) }
 func TestPlanted_SnapshotAheadTrusted(t *testing.T)    { caught(t, planted.SnapshotAheadTrusted) }
+func TestPlanted_KeyStagedBeforeDurable(t *testing.T)  { caught(t, planted.KeyStagedBeforeDurable) }
+func TestPlanted_KeysForgottenInFooters(t *testing.T)  { caught(t, planted.KeysForgottenInFooters) }
+func TestPlanted_CancelledKeyKnown(t *testing.T)       { caught(t, planted.CancelledKeyKnown) }
 
 // TestEveryPlantedBugHasAKiller: a bug without a test would prove nothing.
 func TestEveryPlantedBugHasAKiller(t *testing.T) {

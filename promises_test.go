@@ -254,6 +254,19 @@ func TestI7_KnownKeyNeverWritesTwice(t *testing.T) {
 	if got, err := collect(r.st, batpak.Query{Entity: streamA.Entity()}); err != nil || len(got) != 1 {
 		t.Errorf("%d events, %v, want 1", len(got), err)
 	}
+	// The window holds for the last sequence in it. When all of its segment is behind it the key is a new one.
+	r.opts.IdempotencyWindow = r.history()[len(r.history())-1].Seq - first.Seq + 1
+	if err := stepKill(r); err != nil {
+		t.Fatal(err)
+	}
+	retry("at the edge of the window")
+	for range 4 {
+		r.mustAppend(t, r.draft(streamB, 1500))
+		r.settle()
+	}
+	if got := r.mustAppend(t, d); got.Replayed || got.Clock != first.Clock+1 {
+		t.Errorf("outside the window: %+v", got)
+	}
 }
 
 // TestI8_HiddenStaysHidden: this version hides nothing yet but what was rolled back. An append that was refused, or a

@@ -6,7 +6,9 @@ import (
 	"fmt"
 
 	"batpak/event"
+	"batpak/idemp"
 	"batpak/index"
+	"batpak/internal/planted"
 )
 
 // A PartialReplayError says that some keys of a batch are known and some are not, so that the batch is neither a retry
@@ -30,9 +32,10 @@ func (s *Store) replay(r *request) (replayed bool, err error) {
 		if !r.items[i].keyed {
 			continue
 		}
-		receipt, staged, ok, err := s.known(&r.items[i])
+		var receipt Receipt
+		staged, ok, err := s.known(&r.items[i], &receipt)
 		for s.healed(err) {
-			receipt, staged, ok, err = s.known(&r.items[i])
+			staged, ok, err = s.known(&r.items[i], &receipt)
 		}
 		if err != nil {
 			r.receipts, r.settled = r.receipts[:0], !staged
@@ -44,6 +47,7 @@ func (s *Store) replay(r *request) (replayed bool, err error) {
 		if ok {
 			settled = settled && !staged
 			known = append(known, i)
+			receipt.Replayed = true
 			r.receipts = append(r.receipts, receipt)
 		}
 	}
@@ -61,69 +65,71 @@ func (s *Store) replay(r *request) (replayed bool, err error) {
 	return false, &PartialReplayError{Known: known}
 }
 
-// known looks for the event that used the key of it first; staged says that it is part of the group being committed.
-func (s *Store) known(it *item) (r Receipt, staged, ok bool, err error) {
-	if first, ok := s.commit.keys[it.key.Hash]; ok {
-		if first.key.Fingerprint != it.key.Fingerprint {
-			return r, true, false, &IdempotencyConflictError{
-				Seq: first.receipt.Seq, ID: first.receipt.ID, Want: it.key.Fingerprint, Have: first.key.Fingerprint,
-			}
+// known looks for the event that used the key of it first, and fills in its receipt; staged says that it is part of the
+// group being committed. An event whose fence was cancelled is as if it had never been.
+func (s *Store) known(it *item, r *Receipt) (staged, ok bool, err error) {
+	if first, receipt := s.commit.keys.find(&it.key.Hash); first != nil {
+		*r = *receipt
+		if err = it.sameAs(&first.key, r.Seq, r.ID); err == nil {
+			err = s.commit.undecided(it, first.fence)
 		}
-		if err := s.commit.undecided(it, first.fence); err != nil {
-			return r, true, false, err
-		}
-		r = first.receipt
-		r.Replayed = true
-		return r, true, true, nil
+		return true, err == nil, err
 	}
 	v := s.set.Acquire()
 	if v == nil {
-		return r, false, false, ErrClosed
+		return false, false, ErrClosed
 	}
 	defer v.Release()
-	raw, found, err := v.FindKey(it.key.Hash)
+	raw, seq := &s.commit.found, uint64(0)
+	from := idemp.WindowStart(s.commit.seq, s.opts.IdempotencyWindow)
+	found, err := v.FindKey(raw, it.key.Hash, from, s.hidden.keyFilter())
 	if err != nil {
-		return r, false, false, err
+		return false, false, err
 	}
-	if !found {
-		r, ok, err = s.evicted(it)
-		return r, false, ok, err
+	if found {
+		seq = raw.Seq
 	}
-	if s.hidden.contains(raw.Seq) {
-		return r, false, false, nil // its fence was cancelled: as if it had never been
+	evicted, ok, err := s.state.EvictedKey(it.key.Hash)
+	switch {
+	case err != nil:
+		return false, false, err
+	case ok && evicted.Seq >= seq && !s.hidden.contains(evicted.Seq):
+		// Of an event that is still there it knows the parent, which may be gone.
+		*r = s.evictedReceipt(it, &evicted)
+		err = it.sameAs(&evicted.Key, evicted.Seq, evicted.ID)
+		return false, err == nil, err
+	case !found:
+		return false, false, nil
 	}
-	if err := s.commit.undecided(it, raw.Fence); err != nil {
-		return r, false, false, err
+	if err = s.commit.undecided(it, raw.Fence); err == nil {
+		err = it.sameAs(&raw.Key, raw.Seq, raw.ID)
 	}
-	if raw.Key.Fingerprint != it.key.Fingerprint {
-		return r, false, false, &IdempotencyConflictError{
-			Seq: raw.Seq, ID: raw.ID, Want: it.key.Fingerprint, Have: raw.Key.Fingerprint,
-		}
+	if err == nil {
+		*r, err = s.receiptOf(v, raw)
 	}
-	r, err = s.receiptOf(v, &raw)
 	if errors.Is(err, ErrReceiptEvicted) {
 		err = nil // the event is there, and a retry must learn so; without its Parent the receipt proves nothing
 	}
-	r.Replayed = true
-	return r, false, err == nil, err
+	*raw = event.Raw{} // its payload may be large
+	return false, err == nil, err
 }
 
-// evicted looks for the key of it among those whose events are gone from the log.
-func (s *Store) evicted(it *item) (r Receipt, ok bool, err error) {
-	if s.state.Idemp == nil {
-		return r, false, nil
+// sameAs returns nil when the request of it is the one that used its key first, for the event with this sequence and ID.
+//
+// Errors: *[IdempotencyConflictError].
+func (it *item) sameAs(first *event.Key, seq uint64, id event.ID) error {
+	if first.Fingerprint == it.key.Fingerprint {
+		return nil
 	}
-	e, ok, err := s.state.Idemp.Find(it.key.Hash)
-	if err != nil || !ok {
-		return r, false, err
-	}
-	if e.Key.Fingerprint != it.key.Fingerprint {
-		return r, false, &IdempotencyConflictError{Seq: e.Seq, ID: e.ID, Want: it.key.Fingerprint, Have: e.Key.Fingerprint}
-	}
+	return &IdempotencyConflictError{Seq: seq, ID: id, Want: it.key.Fingerprint, Have: first.Fingerprint}
+}
+
+// evictedReceipt returns the receipt of the event that e is about, as its append returned it: the request of it is the same.
+func (s *Store) evictedReceipt(it *item, e *idemp.Entry) Receipt {
 	return Receipt{
 		Store: s.state.StoreID, ID: e.ID, Seq: e.Seq, Coordinate: it.at, Kind: e.Kind, Clock: e.Clock, Lane: e.Lane,
-		HLC: e.HLC, Hash: e.Hash, Content: e.Content, Parent: e.Parent, Replayed: true,
-	}, true, nil
+		HLC: e.HLC, Hash: e.Hash, Content: e.Content, Parent: e.Parent,
+	}
 }
 
 // receiptOf returns the receipt of a committed event, as its append returned it. When the event before has been evicted
@@ -190,4 +196,84 @@ func (s *Store) Receipt(ctx context.Context, id event.ID) (Receipt, error) {
 		s.signer.signAll(s.state.StoreID, []*Receipt{&r})
 	}
 	return r, nil
+}
+
+// stagedKeys are the idempotency keys whose events are in the group being committed. Owned by the committer.
+type stagedKeys struct {
+	fresh []*request // whose keys are not in places yet: a group of one request is never asked
+	place map[[16]byte]stagedPlace
+	lost  map[[16]byte]*lostKey // planted.KeyStagedBeforeDurable
+}
+
+// A lostKey is one that a planted bug goes on to know.
+type lostKey struct {
+	item    item
+	receipt Receipt
+}
+
+// A stagedPlace is where a key of the group stands.
+type stagedPlace struct {
+	r *request
+	i int // item
+}
+
+// keysKept is how many keys the map may have held that the next group uses again: to clear it costs what it once held.
+const keysKept = 1 << 10
+
+// reset forgets the group.
+func (k *stagedKeys) reset() {
+	clear(k.fresh)
+	k.fresh = k.fresh[:0]
+	if len(k.place) > keysKept {
+		k.place = nil
+	}
+	clear(k.place)
+}
+
+// add lets later requests of the group find the keys of r, which was staged.
+func (k *stagedKeys) add(r *request) {
+	for i := range r.items {
+		if !r.items[i].keyed {
+			continue
+		}
+		if planted.On(planted.KeyStagedBeforeDurable) {
+			if k.lost == nil {
+				k.lost = make(map[[16]byte]*lostKey)
+			}
+			k.lost[r.items[i].key.Hash] = &lostKey{r.items[i], r.receipts[i]}
+			continue
+		}
+		k.fresh = append(k.fresh, r)
+		return
+	}
+}
+
+// find returns the item of the group that has a key, and its receipt; nil when none does.
+func (k *stagedKeys) find(hash *[16]byte) (*item, *Receipt) {
+	if len(k.fresh) > 0 {
+		k.take()
+	}
+	if at, ok := k.lost[*hash]; ok && planted.On(planted.KeyStagedBeforeDurable) {
+		return &at.item, &at.receipt
+	}
+	if at, ok := k.place[*hash]; ok {
+		return &at.r.items[at.i], &at.r.receipts[at.i]
+	}
+	return nil, nil
+}
+
+// take puts the fresh keys into the map.
+func (k *stagedKeys) take() {
+	if k.place == nil {
+		k.place = make(map[[16]byte]stagedPlace)
+	}
+	for _, r := range k.fresh {
+		for i := range r.items {
+			if r.items[i].keyed {
+				k.place[r.items[i].key.Hash] = stagedPlace{r, i}
+			}
+		}
+	}
+	clear(k.fresh)
+	k.fresh = k.fresh[:0]
 }

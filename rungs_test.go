@@ -22,7 +22,6 @@ import (
 	"batpak/coordinate"
 	"batpak/event"
 	"batpak/hidden"
-	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/vfs"
 	"batpak/segment"
@@ -136,45 +135,6 @@ func (l *lifetime) intermission() error {
 	}
 	l.keep("hidden and evicted")
 	return l.reopen()
-}
-
-// evict writes the keys of events of which the log knows nothing else: another store had them.
-func (l *lifetime) evict(store [16]byte) error {
-	past, err := writtenRig(batpak.Options{}, false, func(r *rig) error {
-		for i := range 3 {
-			d := r.full(streamB)
-			d.IdempotencyKey = fmt.Appendf(nil, "evicted %d", i)
-			if err := second(r.append(d)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	l.gone = past.history()
-	update := idemp.Update{Store: store}
-	b := past.mem.Files()[segment.Name(1)]
-	head, err := segment.DecodeHeader(b, 1)
-	if err != nil {
-		return err
-	}
-	sc := segment.NewScanner(bytes.NewReader(b), &head, head.Len(), int64(len(b)))
-	for sc.Next() {
-		var raw event.Raw
-		if sc.Frame().Type != segment.TypeEvent || raw.Decode(sc.Frame().Body) != nil {
-			continue
-		}
-		t := &l.gone[len(update.Fresh)]
-		update.Fresh = append(update.Fresh, idemp.EntryOf(&raw, t.receipt.Parent))
-		t.receipt.Store = store
-	}
-	dir, err := l.mem.OpenDir(vfs.MemDir, vfs.DirOptions{})
-	if err != nil {
-		return err
-	}
-	return errors.Join(idemp.Write(dir, update), dir.Close())
 }
 
 // keep copies the directory.

@@ -81,7 +81,7 @@ func (s *Store) stage(r *request) error {
 	} else if planted.On(planted.WeakestSyncWins) && s.opts.Sync != SyncAlways {
 		c.durable = false
 	}
-	c.rememberKeys(r)
+	c.keys.add(r)
 	return nil
 }
 
@@ -236,17 +236,4 @@ func (c *committer) closeBatch(r *request, p savepoint) {
 		flags = segment.FlagGroup
 	}
 	c.seal.Finish(frame, c.base+int64(p.buf), segment.TypeBatch, flags, uint32(c.writer.Durable()))
-}
-
-// rememberKeys lets later requests of the same group find the keys of r.
-func (c *committer) rememberKeys(r *request) {
-	for i := range r.items {
-		if !r.items[i].keyed {
-			continue
-		}
-		if c.keys == nil {
-			c.keys = make(map[[16]byte]stagedKey)
-		}
-		c.keys[r.items[i].key.Hash] = stagedKey{r.items[i].key, r.receipts[i], r.items[i].fence}
-	}
 }

@@ -95,7 +95,7 @@ func (o *Options) coldstart(dir string) coldstart.Config {
 	c := coldstart.Config{
 		FS: o.fs, Dir: dir, DirPerm: o.DirPerm, FilePerm: o.FilePerm, ReadOnly: o.ReadOnly,
 		ContinueWithoutIdemp: o.ContinueWithoutIdemp, NoSnapshot: o.NoSnapshot, NoCheckpoint: o.NoCheckpoint, SegmentSize: o.SegmentSize, FillAhead: o.FillAhead, IndexEvery: o.IndexEvery, Relaxed: o.Sync != SyncAlways,
-		Now: o.Clock, Random: func(b []byte) { crand.Read(b) }, Hook: o.hook, Logger: o.Logger,
+		IdempotencyWindow: o.IdempotencyWindow, Now: o.Clock, Random: func(b []byte) { crand.Read(b) }, Hook: o.hook, Logger: o.Logger,
 		Progress: toldTo(o.Progress),
 	}
 	if o.ExpectHead != nil {

@@ -138,7 +138,7 @@ func eventOf(v *index.View, r *Receipt) (raw event.Raw, ok bool, err error) {
 // gone tells why the log has no event of r.
 func (s *Store) gone(r *Receipt) error {
 	key := r.Header().Key
-	if s.state.Idemp == nil || key.Hash == [16]byte{} {
+	if key.Hash == [16]byte{} {
 		return &ReceiptError{Have: r.Seq, Err: ErrReceiptMissing}
 	}
 	s.keys.RLock()
@@ -146,7 +146,7 @@ func (s *Store) gone(r *Receipt) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
-	e, ok, err := s.state.Idemp.Find(key.Hash)
+	e, ok, err := s.state.EvictedKey(key.Hash)
 	switch {
 	case err != nil:
 		return err

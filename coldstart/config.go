@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"batpak/fault"
+	"batpak/idemp"
 	"batpak/internal/vfs"
 	"batpak/segment"
 )
@@ -41,6 +42,10 @@ type Config struct {
 	// ExpectHead is an event that the log must hold; nil means no check.
 	ExpectHead *Head
 
+	// IdempotencyWindow is how many sequences an idempotency key is kept for when compaction evicts its event. Zero
+	// means idemp.DefaultWindow.
+	IdempotencyWindow uint64
+
 	// ContinueWithoutIdemp opens a store whose file of evicted idempotency keys is damaged: retries under such keys
 	// are then written again. The zero value refuses.
 	ContinueWithoutIdemp bool
@@ -59,6 +64,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.IndexEvery == 0 {
 		c.IndexEvery = 2 << 20
+	}
+	if c.IdempotencyWindow == 0 {
+		c.IdempotencyWindow = idemp.DefaultWindow
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
@@ -30,7 +31,7 @@ const (
 )
 
 // otherNames are files of the store that other packages, or later versions of this one, look after.
-var otherNames = []string{snapshotName, checkpointName, "index.idemp", "visibility_ranges.fbv", pendingName}
+var otherNames = []string{snapshotName, checkpointName, idemp.FileName, "visibility_ranges.fbv", pendingName}
 
 // A nameKind is what we make of a name.
 type nameKind uint8
@@ -140,6 +141,9 @@ func classify(name string) (id uint64, kind nameKind) {
 		if _, ok := segment.ParseName(base); ok {
 			return 0, nameLeftover
 		}
+	}
+	if name == idemp.SpillName {
+		return 0, nameLeftover
 	}
 	if isOurs(name) {
 		return 0, nameOurs

@@ -341,7 +341,8 @@ func (o *opener) newState(v *survey) (*State, error) {
 			return nil, fmt.Errorf("close segment %06d: %w", r.link.id, err)
 		}
 	}
-	s.Hidden, s.Idemp = v.hidden.Set, v.keys
+	s.Hidden = v.hidden.Set
+	s.evicted.use(v.keys)
 	s.Fences, s.Fenced, s.Derived, s.created = v.hidden.File, o.meta.Fenced, v.hidden.stale, o.meta.Created
 	v.keys = nil
 	s.Set = index.NewSet(sealed, nil)
@@ -415,7 +416,7 @@ func (o *opener) announce(s *State, t *tail) error {
 // abandon releases everything but the directory and the lock.
 func (s *State) abandon() error {
 	s.Sweep()
-	err := errors.Join(s.Set.Close(), s.closeIdemp())
+	err := errors.Join(s.Set.Close(), s.evicted.close())
 	if s.Writer != nil {
 		err = errors.Join(err, s.Writer.Close())
 	}

@@ -16,6 +16,7 @@ import (
 //
 //	prepare   the record says: prepared        the sources count
 //	write     results under temporary names
+//	keys      idempotency keys of events that are in no result go to index.idemp, see moveKeys
 //	commit    the record says: committed       from here on the results count
 //	place     results renamed to the number of one of the sources
 //	          the record says: placed

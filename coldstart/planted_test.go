@@ -26,6 +26,7 @@ var killers = map[planted.Bug]func() string{
 	planted.ResultsNamedLate:        compactions,
 	planted.SourcesRemovedEarly:     compactions,
 	planted.RecordRemovedEarly:      compactions,
+	planted.KeysMovedLate:           func() string { _, why := crashEviction(fatal{}, &evictions[0], 0); return why },
 }
 
 // compactions crashes inside each compaction.

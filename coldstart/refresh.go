@@ -119,9 +119,9 @@ func (s *State) rebuild(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	if err := s.continuedBy(n); err != nil {
-		return false, errors.Join(err, n.Set.Close(), n.closeIdemp())
+		return false, errors.Join(err, n.Set.Close(), n.evicted.close())
 	}
-	if err := n.closeIdemp(); err != nil { // it is for writers
+	if err := n.evicted.close(); err != nil { // it is for writers
 		return false, errors.Join(err, n.Set.Close())
 	}
 	changed = n.Set.Visible() != s.Set.Visible() || !n.Hidden.Equal(f.hidden)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"batpak/event"
+	"batpak/idemp"
 	"batpak/internal/merkle"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
@@ -27,10 +28,17 @@ import (
 // resolves it; no other Replacement can begin before. An error that a sync of the directory has returned may concern
 // the names of other new files, too: whoever appends has to treat it as its own. Not safe for concurrent use.
 type Replacement struct {
+	// Hidden reports the events that are hidden for ever: nobody will ask for their keys. It may be set before Commit;
+	// nil means those that were hidden when the store was opened. No source holds an event whose fence is undecided.
+	Hidden func(seq uint64) bool
+
 	s       *State
 	c       compaction
+	sources []*link
 	behind  segment.Header // of the segment behind the last source
 	written []uint64       // numbers of the results, ascending
+
+	late *idemp.Builder // planted.KeysMovedLate
 }
 
 // PrepareReplacement begins the compaction that replaces the segments with the given numbers; generation tells it from
@@ -60,6 +68,7 @@ func (s *State) PrepareReplacement(ctx context.Context, generation uint64, sourc
 			return nil, fmt.Errorf("replace segment %06d: %w among the older segments", id, ErrAbsent)
 		}
 		rec.sources = append(rec.sources, describe(l))
+		r.sources = append(r.sources, l)
 		r.behind = *l.next
 	}
 	if !rec.sound() {
@@ -109,10 +118,11 @@ func (r *Replacement) must(state pendingState) {
 }
 
 // Commit makes the results count. Before, it reads them to their ends, and the headers of the log as it will be: that
-// log must hold, or nothing is committed. When the error is nil the results count after any crash. After an error
+// log must hold, or nothing is committed. The idempotency keys of events that are in no result any more are moved to
+// index.idemp first, see moveKeys. When the error is nil the results count after any crash. After an error
 // Abandon tells whether they do.
 //
-// Errors: *[CorruptError]; *[FutureError]; [ErrStale] when the beacon still names a source, which it does until the
+// Errors: *[CorruptError]; *[FutureError]; *[idemp.FileError]; [ErrStale] when the beacon still names a source, which it does until the
 // first sync behind the rotation; the context's; I/O errors.
 func (r *Replacement) Commit(ctx context.Context) error {
 	r.must(statePrepared)
@@ -134,7 +144,7 @@ func (r *Replacement) Commit(ctx context.Context) error {
 	if !next.sound() {
 		return fmt.Errorf("coldstart: results %v cannot be recorded", r.written)
 	}
-	if err := r.moveEvidence(); err != nil {
+	if err := errors.Join(r.moveKeys(ctx, log), r.moveEvidence()); err != nil {
 		return fmt.Errorf("commit compaction: %w", err)
 	}
 	// A record that outlives a crash must not name results that do not.
@@ -215,6 +225,9 @@ func (r *Replacement) Finish() error {
 	r.must(statePlaced)
 	if err := r.c.retire(); err != nil {
 		return err
+	}
+	if planted.On(planted.KeysMovedLate) {
+		return r.late.Write()
 	}
 	r.c.rec = &pendingRecord{}
 	return nil

@@ -18,6 +18,13 @@ func fourSegments(t testing.TB, fs vfs.FS) *testStore { return fourSegmentsIn(t,
 
 func fourSegmentsIn(t testing.TB, cfg Config) *testStore {
 	s := openTest(t, cfg)
+	s.fill()
+	return s
+}
+
+// fill writes three segments of five events each, and begins a fourth.
+func (s *testStore) fill() {
+	s.t.Helper()
 	for range 3 {
 		s.append(3)
 		s.write(s.group(2, true, 16))
@@ -25,7 +32,6 @@ func fourSegmentsIn(t testing.TB, cfg Config) *testStore {
 		s.seal(s.rotate())
 	}
 	s.append(activeEvents)
-	return s
 }
 
 const activeEvents = 2
@@ -35,12 +41,13 @@ type rework struct {
 	name    string
 	sources []uint64
 	results map[uint64][]uint64 // number of a result → the sources whose frames it takes, ascending
+	evicted []uint64            // sources whose frames no result takes: the oldest ones
 }
 
 var reworks = []rework{
-	{"the same again", []uint64{1, 2}, map[uint64][]uint64{1: {1}, 2: {2}}},
+	{"the same again", []uint64{1, 2}, map[uint64][]uint64{1: {1}, 2: {2}}, nil},
 	// The end of the merged segment is another one, so that the one behind it needs another header.
-	{"two made one", []uint64{1, 2, 3}, map[uint64][]uint64{2: {1, 2}, 3: {3}}},
+	{"two made one", []uint64{1, 2, 3}, map[uint64][]uint64{2: {1, 2}, 3: {3}}, nil},
 }
 
 // files returns the bytes of the results.
@@ -55,6 +62,9 @@ func (w *rework) files(s *testStore) map[uint64][]byte {
 		from := w.results[id]
 		h := log.find(from[0]).header
 		h.Segment = id
+		if slices.Contains(w.evicted, h.Previous) {
+			h.Previous, h.End = 0, 0 // the log begins here
+		}
 		if b, ok := files[h.Previous]; ok {
 			h.End = int64(len(b))
 		}
@@ -191,7 +201,7 @@ func goesOn(t testing.TB, m *vfs.Mem, want model) string {
 		return err.Error()
 	}
 	last := log.older()[len(log.older())-1].id
-	again := rework{"again", []uint64{last}, map[uint64][]uint64{last: {last}}}
+	again := rework{"again", []uint64{last}, map[uint64][]uint64{last: {last}}, nil}
 	if _, err := again.run(s, stepFinished); err != nil {
 		return fmt.Sprintf("compacting again: %v", err)
 	}
@@ -333,7 +343,7 @@ func TestEvidenceNamesNoSource(t *testing.T) {
 	m := vfs.NewMem()
 	s := fourSegments(t, m)
 	s.seal(s.rotate())
-	w := rework{"the last one", []uint64{4}, map[uint64][]uint64{4: {4}}}
+	w := rework{"the last one", []uint64{4}, map[uint64][]uint64{4: {4}}, nil}
 	r, err := w.run(s, stepWritten)
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"batpak/event"
 	"batpak/fault"
 	"batpak/hidden"
-	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/merkle"
 	"batpak/internal/vfs"
@@ -39,9 +38,6 @@ type State struct {
 	// to be set before the first Refresh; nil means that nobody asks.
 	Hide func(hidden.Set)
 
-	// Idemp holds the idempotency keys whose events are gone from the log; nil when there are none. Close closes it.
-	Idemp *idemp.Table
-
 	// The end of the log; in a read-only store, when it was opened. LastSeq is the last event's sequence, 0 for none; NextSeq is the one to give out next,
 	// and may be further on.
 	LastSeq, NextSeq uint64
@@ -66,6 +62,8 @@ type State struct {
 
 	unseen    uint64     // segment behind whose end nobody has looked; 0 for none
 	discarded []vfs.File // removed, and still open
+
+	evicted evictedKeys // idempotency keys whose events are gone from the log
 
 	older   olderList
 	indexer indexer
@@ -134,13 +132,6 @@ func (s *State) Sweep() {
 	s.discarded = nil
 }
 
-func (s *State) closeIdemp() error {
-	if s.Idemp == nil {
-		return nil
-	}
-	return s.Idemp.Close()
-}
-
 // repeatAnchor writes the anchor again, so that both of its slots say the same.
 func (s *State) repeatAnchor() error {
 	s.anchoring.Lock()
@@ -153,7 +144,7 @@ func (s *State) Close() error {
 	s.follow.close()
 	s.next.close()
 	s.Sweep()
-	errs := []error{s.indexer.close(), s.closeIdemp()}
+	errs := []error{s.indexer.close(), s.evicted.close()}
 	if s.Set != nil {
 		errs = append(errs, s.Set.Close())
 	}

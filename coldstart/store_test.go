@@ -13,6 +13,7 @@ import (
 
 	"batpak/coordinate"
 	"batpak/event"
+	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/vfs"
 	"batpak/segment"
@@ -31,11 +32,13 @@ type testStore struct {
 	hlc     event.HLC
 	linker  event.Linker
 	heads   map[string]index.Head
-	fence   uint64     // that stages what is written; 0 for none
-	kind    event.Kind // of what is written; 0 for an ordinary one
-	events  model      // everything written
-	durable model      // everything that a sync has covered
-	spoken  model      // everything that somebody was told of: more than durable in a relaxed store
+	fence   uint64                 // that stages what is written; 0 for none
+	kind    event.Kind             // of what is written; 0 for an ordinary one
+	keyed   func(seq uint64) bool  // which events get an idempotency key; nil: none
+	entries map[uint64]idemp.Entry // of the events that have one, by sequence
+	events  model                  // everything written
+	durable model                  // everything that a sync has covered
+	spoken  model                  // everything that somebody was told of: more than durable in a relaxed store
 }
 
 // testConfig returns a config whose clock and randomness are the same in every run.
@@ -71,7 +74,7 @@ func adopt(t testing.TB, st *State, cfg Config) *testStore {
 	}
 	return &testStore{
 		t: t, st: st, cfg: cfg, seq: st.NextSeq - 1, hlc: st.LastHLC, heads: map[string]index.Head{},
-		events: held, durable: maps.Clone(held), spoken: maps.Clone(held),
+		entries: map[uint64]idemp.Entry{}, events: held, durable: maps.Clone(held), spoken: maps.Clone(held),
 	}
 }
 
@@ -82,6 +85,7 @@ func readAll(st *State) (model, error) {
 	m := model{}
 	last := event.Event{}
 	heads := map[string]event.Event{}
+	first, _ := v.Bounds()
 	cur := v.Scan(index.Query{System: true}, false)
 	defer cur.Close()
 	for cur.Next() {
@@ -90,11 +94,14 @@ func readAll(st *State) (model, error) {
 			return nil, fmt.Errorf("event %d (%v) follows %d (%v)", ev.Seq, ev.HLC, last.Seq, last.HLC)
 		}
 		stream := ev.Coordinate.Entity()
+		if _, known := heads[stream]; !known && first > 1 {
+			heads[stream] = event.Event{Clock: ev.Clock - 1} // the ones before are evicted
+		}
 		if ev.Clock != heads[stream].Clock+1 {
 			return nil, fmt.Errorf("event %d of %s has clock %d after %d", ev.Seq, stream, ev.Clock, heads[stream].Clock)
 		}
 		var l event.Linker
-		if !l.Verify(cur.Raw(), heads[stream].Hash) {
+		if evicted := heads[stream].Seq == 0 && ev.Clock > 1; !evicted && !l.Verify(cur.Raw(), heads[stream].Hash) {
 			return nil, fmt.Errorf("event %d does not continue the chain of %s", ev.Seq, stream)
 		}
 		m[ev.Seq] = ev.Hash
@@ -135,14 +142,29 @@ func (s *testStore) frame(dst []byte, offset int64, stream int, flags segment.Fr
 	if s.kind != 0 {
 		h.Kind = s.kind
 	}
+	if s.keyed != nil && s.keyed(s.seq) {
+		h.Key = keyOf(s.seq)
+	}
 	body := event.AppendMeta(nil, &h)
 	content := event.ContentHash(h.Salt, payload)
 	hash := s.linker.Link(&head.Hash, &content, body)
 	body = append(append(body, hash[:]...), payload...)
+	if h.Key != (event.Key{}) {
+		raw, _ := event.DecodeBody(body)
+		s.entries[s.seq] = idemp.EntryOf(&raw, head.Hash)
+	}
 	s.heads[entity] = index.Head{Seq: h.Seq, Clock: h.Clock, ID: h.ID, Hash: hash}
 	s.events[s.seq] = hash
 	w := s.st.Writer
 	return w.Seal().AppendFrame(dst, offset, segment.TypeEvent, flags, uint32(w.Durable()), body), hash
+}
+
+// keyOf returns the key of the event with a sequence.
+func keyOf(seq uint64) event.Key {
+	var k event.Key
+	binary.BigEndian.PutUint64(k.Hash[:], seq*0x9e3779b97f4a7c15|1<<56)
+	binary.BigEndian.PutUint64(k.Fingerprint[:], seq)
+	return k
 }
 
 // group encodes n events; as a batch if batch is set.

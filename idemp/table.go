@@ -186,28 +186,34 @@ func (t *Table) check(page uint64) error {
 	return nil
 }
 
-// load reads a page into b and checks it: its sum, every entry, their order, and that nothing else is there.
+// load reads a page into b and checks it.
 func (t *Table) load(page uint64, b *[pageLen]byte) error {
 	if _, err := t.m.ReadAt(b[:], pageAt(page)); err != nil {
 		return fmt.Errorf("read %s: %w", FileName, err)
 	}
-	if binary.LittleEndian.Uint32(b[pageLen-4:]) != pageSum(t.sums, page, b[:]) {
-		return flaw(pageAt(page), "checksum of a page", ErrDamaged)
+	return t.checkPage(t.sums, page, b)
+}
+
+// checkPage checks page number n of a file with header h: its sum, every entry, their order, and that nothing else is
+// there.
+func (h *header) checkPage(sums uint32, n uint64, b *[pageLen]byte) error {
+	if binary.LittleEndian.Uint32(b[pageLen-4:]) != pageSum(sums, n, b[:]) {
+		return flaw(pageAt(n), "checksum of a page", ErrDamaged)
 	}
 	var last [keyLen]byte // no key is zero
 	var e Entry
-	end := t.inPage(page) * entryLen
+	end := h.inPage(n) * entryLen
 	for at := 0; at < end; at += entryLen {
 		switch {
-		case !decodeEntry(b[at:], &e) || e.Seq < t.from:
-			return flaw(pageAt(page)+int64(at), "fields of an entry", ErrDamaged)
+		case !decodeEntry(b[at:], &e) || e.Seq < h.from:
+			return flaw(pageAt(n)+int64(at), "fields of an entry", ErrDamaged)
 		case bytes.Compare(last[:], e.Key.Hash[:]) >= 0:
-			return flaw(pageAt(page)+int64(at), "order of keys", ErrDamaged)
+			return flaw(pageAt(n)+int64(at), "order of keys", ErrDamaged)
 		}
 		last = e.Key.Hash
 	}
 	if !allZero(b[end : pageLen-4]) {
-		return flaw(pageAt(page)+int64(end), "end of a page", ErrDamaged)
+		return flaw(pageAt(n)+int64(end), "end of a page", ErrDamaged)
 	}
 	return nil
 }
@@ -218,24 +224,23 @@ func (t *Table) load(page uint64, b *[pageLen]byte) error {
 // Errors: as [Table.Find].
 func (t *Table) All() iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		b := new([pageLen]byte)
-		var e Entry
-		for page := range t.pages() {
-			last := e.Key.Hash
-			if err := t.m.Guarded(func() error { return t.load(page, b) }); err != nil {
+		r := t.reader()
+		for {
+			ok, err := r.next()
+			if err != nil {
 				yield(Entry{}, err)
 				return
 			}
-			if bytes.Compare(last[:], b[:keyLen]) >= 0 {
-				yield(Entry{}, flaw(pageAt(page), "order of pages", ErrDamaged))
+			if !ok || !yield(r.entry, nil) {
 				return
-			}
-			for i := range t.inPage(page) {
-				decodeEntry(b[i*entryLen:], &e)
-				if !yield(e, nil) {
-					return
-				}
 			}
 		}
 	}
+}
+
+// reader returns a reader of every entry.
+func (t *Table) reader() *pageReader {
+	return &pageReader{head: &t.header, load: func(page uint64, b *[pageLen]byte) error {
+		return t.m.Guarded(func() error { return t.load(page, b) })
+	}}
 }

@@ -2,9 +2,7 @@ package idemp
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
-	"slices"
 
 	"batpak/internal/vfs"
 )
@@ -26,61 +24,35 @@ type Update struct {
 //
 // Errors: *[FileError] with [ErrDamaged] for u.Old, or [ErrForeign] when that is of another store; I/O errors.
 func Write(dir vfs.Dir, u Update) error {
-	if u.Old != nil && u.Old.store != u.Store {
-		return flaw(offStore, "identity", ErrForeign)
+	return write(dir, &u, []source{newFreshSource(u.Fresh)})
+}
+
+// write makes a file of u.Old and the sources.
+func write(dir vfs.Dir, u *Update, sources []source) error {
+	if u.Old != nil {
+		if u.Old.store != u.Store {
+			return flaw(offStore, "identity", ErrForeign)
+		}
+		sources = append(sources, u.Old.reader())
 	}
 	return vfs.ReplaceFile(dir, FileName, func(f vfs.File) error {
-		w := newWriter(f, &u)
-		if err := u.merge(w.put); err != nil {
+		w := newWriter(f, u)
+		if err := merge(sources, w.put); err != nil {
 			return err
 		}
 		return w.finish()
 	})
 }
 
-// merge calls put with every entry, ascending by key; entries of one key follow one another.
-func (u *Update) merge(put func(*Entry) error) error {
-	order := u.order()
-	var old Entry // one for all of them: put takes its address
-	if u.Old != nil {
-		for e, err := range u.Old.All() {
-			if err != nil {
-				return err
-			}
-			old = e
-			for ; len(order) > 0; order = order[1:] {
-				fresh := &u.Fresh[order[0]]
-				if compareKeys(fresh, &old) > 0 {
-					break
-				}
-				if err := put(fresh); err != nil {
-					return err
-				}
-			}
-			if err := put(&old); err != nil {
-				return err
-			}
-		}
-	}
-	for _, i := range order {
-		if err := put(&u.Fresh[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// DefaultWindow is how many sequences a key is kept for when nobody says otherwise.
+const DefaultWindow = 16 << 20
 
-// order returns the places of the fresh entries, ascending by key.
-func (u *Update) order() []uint32 {
-	order := make([]uint32, len(u.Fresh))
-	for i := range order {
-		order[i] = uint32(i)
+// WindowStart returns the first sequence of a window of so many sequences up to last.
+func WindowStart(last, window uint64) uint64 {
+	if last < window {
+		return 1
 	}
-	slices.SortFunc(order, func(i, j uint32) int {
-		a, b := &u.Fresh[i], &u.Fresh[j]
-		return cmp.Or(compareKeys(a, b), cmp.Compare(a.Seq, b.Seq))
-	})
-	return order
+	return last - window + 1
 }
 
 func compareKeys(a, b *Entry) int { return bytes.Compare(a.Key.Hash[:], b.Key.Hash[:]) }
@@ -91,6 +63,7 @@ const writeBlock = 64 * pageLen
 // A writer writes a file front to back, and its header last.
 type writer struct {
 	dst  vfs.File
+	base int64 // where the file begins in dst
 	head header
 	sums uint32 // seed of the page sums
 
@@ -180,6 +153,6 @@ func (w *writer) finish() error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	_, err := w.dst.WriteAt(appendHeader(nil, &w.head), 0)
+	_, err := w.dst.WriteAt(appendHeader(nil, &w.head), w.base)
 	return err
 }

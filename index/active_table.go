@@ -270,13 +270,13 @@ func (t activeTable) findID(id event.ID) (row uint32, ok bool) {
 	}
 }
 
-// findKey returns the newest row of an idempotency key among the first n.
-func (t activeTable) findKey(key *[16]byte) (row uint32, ok bool) {
+// findKey returns the newest row of an idempotency key among those below before.
+func (t activeTable) findKey(key *[16]byte, before uint32) (row uint32, ok bool) {
 	i, ok := t.a.keys.find(string(key[:]))
 	if !ok {
 		return 0, false
 	}
 	var w listWalker
-	w.start(list{arena: &t.a.arena, state: t.a.keys.list(i)}, 0, t.n, true)
+	w.start(list{arena: &t.a.arena, state: t.a.keys.list(i)}, 0, before, true)
 	return w.peek()
 }

@@ -106,9 +106,14 @@ type sought struct {
 	entity string
 	lane   uint32
 	key    *[16]byte
+	from   uint64 // sequence; nothing is sought in runs that lie below
 
 	by   catalogHash // that hash is of; the zero one when there is none yet
 	hash uint64
+
+	filtered bool   // filter is set
+	filter   uint64 // hash of key that filters go by
+	touched  int    // what touch has read: nothing depends on it
 }
 
 // hashBy returns the hash of what is sought; catalogs of one store share their key, so it is mostly the same.

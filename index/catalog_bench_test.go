@@ -132,7 +132,7 @@ func BenchmarkManyFindKeyNew(b *testing.B) {
 			binary.LittleEndian.PutUint64(key[:], r.Uint64())
 			binary.LittleEndian.PutUint64(key[8:], r.Uint64()|1)
 			v := l.set.Acquire()
-			if _, ok, err := v.FindKey(key); ok || err != nil {
+			if _, ok, err := findKeyOf(v, key, 0, nil); ok || err != nil {
 				b.Fatal(ok, err)
 			}
 			v.Release()

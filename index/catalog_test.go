@@ -124,7 +124,7 @@ func (a answers) check(set *Set) string {
 	for n := range uint64(510) {
 		var key [16]byte
 		binary.BigEndian.PutUint64(key[:], n)
-		raw, ok, err := v.FindKey(key)
+		raw, ok, err := findKeyOf(v, key, 0, nil)
 		if want := a.keys[key]; err != nil || raw.Seq != want || ok != (want > 0) {
 			return fmt.Sprintf("FindKey(%d) = %d, %v, %v, want %d", n, raw.Seq, ok, err, want)
 		}

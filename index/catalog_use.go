@@ -47,6 +47,11 @@ func spansOf(runs []run, sealed []*Sealed, catalogs []*Catalog) []span {
 		}
 		spans = append(spans, span{catalog: chosen[n], lo: i, hi: i + 1, sealed: sealed[at : at+1]})
 	}
+	for i := range spans {
+		for _, s := range spans[i].sealed {
+			s.dropFilter()
+		}
+	}
 	return spans
 }
 
@@ -73,7 +78,10 @@ func chooseCatalogs(catalogs []*Catalog) []*Catalog {
 // search calls probe with the runs that may hold what is sought, newest first, until it says yes.
 func (e *epoch) search(s *sought, probe func(r *run) (bool, error)) error {
 	older := len(e.spans) // spans in front of run i
-	for i := len(e.runs) - 1; i >= 0; i-- {
+	for i, covered := len(e.runs)-1, len(e.runs); i >= 0; i-- {
+		if i+1 < len(e.runs) && e.runs[i+1].first <= s.from {
+			return nil // nor is anything in a run below
+		}
 		if older > 0 && i == e.spans[older-1].hi-1 {
 			older--
 			sp := &e.spans[older]
@@ -83,7 +91,10 @@ func (e *epoch) search(s *sought, probe func(r *run) (bool, error)) error {
 				continue
 			}
 			// Nearly always it is found there. Else, down to sp.lo, its hash is that of something else.
-			i = newest
+			i, covered = newest, sp.lo
+		}
+		if i < covered && !e.runs[i].mayHold(e.set, s) {
+			continue
 		}
 		if ok, err := probe(&e.runs[i]); ok || err != nil {
 			return err

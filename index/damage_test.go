@@ -49,7 +49,7 @@ func readings(l *testLog, set *Set) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		k, ok4, err := v.FindKey(e.Key.Hash)
+		k, ok4, err := findKeyOf(v, e.Key.Hash, 0, nil)
 		if err != nil {
 			return "", err
 		}

@@ -289,3 +289,11 @@ func mixed(t testing.TB, dir vfs.Dir, seed uint64, shape testShape, perSegment i
 	l.show()
 	return l
 }
+
+// findKeyOf is [View.FindKey] for whoever wants the event by value; it is zero when there is none.
+func findKeyOf(v *View, key [16]byte, from uint64, hidden func(seq uint64) bool) (raw event.Raw, ok bool, err error) {
+	if ok, err = v.FindKey(&raw, key, from, hidden); !ok || err != nil {
+		return event.Raw{}, false, err
+	}
+	return raw, true, nil
+}

@@ -261,7 +261,7 @@ func TestPointReads(t *testing.T) {
 		if h, ok, err := v.Head(e.Coordinate.Entity(), e.Lane); err != nil || !ok || h != (Head{want.Seq, want.Clock, want.ID, want.hash}) {
 			t.Fatalf("Head(%v, %d) = %+v, %v, %v, want %+v", e.Coordinate, e.Lane, h, ok, err, want)
 		}
-		raw, ok, err := v.FindKey(e.Key.Hash)
+		raw, ok, err := findKeyOf(v, e.Key.Hash, 0, nil)
 		if keyed := e.Key.Hash != [16]byte{}; err != nil || ok != keyed || ok && raw.Seq != newest[e.Key.Hash].Seq {
 			t.Fatalf("FindKey(%x) = %d, %v, %v", e.Key.Hash, raw.Seq, ok, err)
 		}

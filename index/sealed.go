@@ -19,6 +19,9 @@ type Sealed struct {
 	refs atomic.Int32 // epochs that hold it
 	gone func()       // called when the last one is gone; set before a Set has it
 
+	filter atomic.Pointer[keyFilter] // nil: none
+	asked  atomic.Int32              // how often for a key, without a filter
+
 	mapped  atomic.Pointer[mapped]
 	opening sync.Mutex // held while mapping
 }
@@ -133,6 +136,7 @@ func (s *Sealed) release() error {
 func (s *Sealed) Close() error { return s.close() }
 
 func (s *Sealed) close() error {
+	s.dropFilter()
 	var err error
 	if mp := s.mapped.Swap(nil); mp != nil {
 		if mp.blocks != nil {

@@ -49,6 +49,8 @@ type Set struct {
 	current atomic.Pointer[epoch]
 	visible atomic.Uint64 // last visible sequence
 
+	filters atomic.Int64 // bytes of the filters of its runs
+
 	changing sync.Mutex // held by who replaces current
 	failing  sync.Mutex // guards what follows; held for a moment only
 	failed   error      // failures to unmap or close

@@ -69,7 +69,7 @@ func BenchmarkFooterLookups(b *testing.B) {
 			_, err := f.FindID(&h.ID, func(Locator) (bool, error) { return true, nil })
 			return err
 		}},
-		{"FindKey", func(h *event.Header) error { _, _, err := f.FindKey(h.Key.Hash); return err }},
+		{"FindKey", func(h *event.Header) error { _, _, err := f.FindKey(h.Key.Hash, f.Rows()); return err }},
 		{"LookupEntity", func(h *event.Header) error { _, _, err := f.LookupEntity(h.Coordinate.Entity()); return err }},
 		{"RowOfSeq", func(h *event.Header) error { _, err := f.RowOfSeq(h.Seq); return err }},
 		{"Children", func(h *event.Header) error { _, err := f.Children(ByCausation, h.ID); return err }},

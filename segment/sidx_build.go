@@ -3,7 +3,9 @@ package segment
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"batpak/event"
@@ -271,12 +273,41 @@ func (b *FooterBuilder) sortSparse() {
 	}
 	slices.SortFunc(b.causes, children)
 	slices.SortFunc(b.correlations, children)
-	slices.SortFunc(b.keys, func(x, y buildKey) int {
-		if c := bytes.Compare(x.hash[:], y.hash[:]); c != 0 {
-			return c
+	b.keys = sortKeys(b.keys)
+}
+
+// sortKeys returns keys in their order. They are hashes and lie evenly: their first bits put each near its place, and
+// what shares those is sorted as a few.
+func sortKeys(keys []buildKey) []buildKey {
+	shift := 65 - bits.Len(uint(len(keys)|1)) // half of the places stay empty: the first byte of a key is odd
+	at := func(k *buildKey) uint64 { return binary.BigEndian.Uint64(k.hash[:]) >> shift }
+	ends := make([]uint32, 1<<(64-shift))
+	for i := range keys {
+		ends[at(&keys[i])]++
+	}
+	sum := uint32(0)
+	for i, n := range ends {
+		ends[i], sum = sum, sum+n
+	}
+	sorted := make([]buildKey, len(keys))
+	for i := range keys {
+		end := &ends[at(&keys[i])]
+		sorted[*end] = keys[i]
+		*end++
+	}
+	from := uint32(0)
+	for _, end := range ends {
+		if end-from > 1 {
+			slices.SortFunc(sorted[from:end], func(x, y buildKey) int {
+				if c := bytes.Compare(x.hash[:], y.hash[:]); c != 0 {
+					return c
+				}
+				return cmp.Compare(x.row, y.row)
+			})
 		}
-		return cmp.Compare(x.row, y.row)
-	})
+		from = end
+	}
+	return sorted
 }
 
 // refuseEnd says why end cannot end the segment, or nil.

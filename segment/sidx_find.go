@@ -228,24 +228,30 @@ func (f *Footer) CoordinateParts(c uint32) (entity, scope uint32, err error) {
 	return entity, scope, err
 }
 
-// FindKey returns the newest row whose event carries the idempotency key; its fingerprint is in the frame.
-func (f *Footer) FindKey(key [16]byte) (row uint32, ok bool, err error) {
+// FindKey returns the newest row below before whose event carries the idempotency key; its fingerprint is in the frame.
+func (f *Footer) FindKey(key [16]byte, before uint32) (row uint32, ok bool, err error) {
 	n := uint32(f.t.sections[secKeyRows].len / 4)
-	read := func(i uint32, b *[keyHashLen]byte) error { return f.read(secKeyHashes, uint64(i)*keyHashLen, b[:]) }
 	i, err := f.searchHash(n, binary.BigEndian.Uint64(key[:]), func(i uint32) (uint64, error) {
-		var b [keyHashLen]byte
-		err := read(i, &b)
+		var b [8]byte
+		err := f.read(secKeyHashes, uint64(i)*keyHashLen, b[:])
 		return binary.BigEndian.Uint64(b[:]), err
 	})
 	for ; err == nil && i < n; i++ {
 		var b [keyHashLen]byte
-		if err = read(i, &b); err != nil || bytes.Compare(b[:], key[:]) > 0 {
+		if err = f.read(secKeyHashes, uint64(i)*keyHashLen, b[:]); err != nil || bytes.Compare(b[:], key[:]) > 0 {
 			break
 		}
-		if b == key {
-			ok = true
-			row, err = f.row(secKeyRows, i)
+		if b != key {
+			continue
 		}
+		at, err := f.row(secKeyRows, i)
+		if err != nil {
+			return 0, false, err
+		}
+		if at >= before {
+			break // rows of one key ascend
+		}
+		row, ok = at, true
 	}
 	return row, ok && err == nil, err
 }

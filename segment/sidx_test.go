@@ -124,7 +124,7 @@ func (a *answers) askEvent(f *Footer, h *event.Header) {
 	var places []Locator
 	ok, err := f.FindID(&h.ID, func(l Locator) (bool, error) { places = append(places, l); return false, nil })
 	a.say(err, places, ok)
-	row, ok, err := f.FindKey(h.Key.Hash)
+	row, ok, err := f.FindKey(h.Key.Hash, f.Rows())
 	a.say(err, row, ok)
 	row, err = f.RowOfSeq(h.Seq + 1)
 	a.say(err, row)
@@ -264,8 +264,11 @@ func checkLookups(t *testing.T, f *Footer, m *sidxModel) {
 		if ok, err := f.FindID(&h.ID, func(l Locator) (bool, error) { return l == want, nil }); !ok || err != nil {
 			t.Fatalf("FindID(event %d) = %v, %v", i, ok, err)
 		}
-		if row, ok, err := f.FindKey(h.Key.Hash); err != nil || ok != (h.Key.Hash != [16]byte{}) || ok && row != last[h.Key.Hash] {
+		if row, ok, err := f.FindKey(h.Key.Hash, f.Rows()); err != nil || ok != (h.Key.Hash != [16]byte{}) || ok && row != last[h.Key.Hash] {
 			t.Fatalf("FindKey(event %d) = %d, %v, %v", i, row, ok, err)
+		}
+		if row, ok, err := f.FindKey(h.Key.Hash, uint32(i)+1); err != nil || ok != (h.Key.Hash != [16]byte{}) || ok && row != uint32(i) {
+			t.Fatalf("FindKey(event %d, before the next one) = %d, %v, %v", i, row, ok, err)
 		}
 		e, _, _ := f.LookupEntity(h.Coordinate.Entity())
 		same := m.rowsWhere(func(o *event.Header) bool {
@@ -488,7 +491,7 @@ func TestFooterAllocatesNothing(t *testing.T) {
 	rows := make([]uint32, 64)
 	allocs := testing.AllocsPerRun(100, func() {
 		f.FindID(&h.ID, func(Locator) (bool, error) { return true, nil })
-		f.FindKey(m.events[1].Key.Hash)
+		f.FindKey(m.events[1].Key.Hash, f.Rows())
 		e, _, _ := f.LookupEntity(entity)
 		f.Head(e, h.Lane)
 		f.LookupScope(scope)

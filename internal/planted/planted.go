@@ -50,6 +50,10 @@ const (
 	ResultsNamedLate                       // a compaction is committed before its results' names are durable
 	SourcesRemovedEarly                    // sources are removed before the results' new names are durable
 	RecordRemovedEarly                     // the record is removed before the sources' removal is durable
+	KeyStagedBeforeDurable                 // the keys of a group that failed are still known
+	KeysForgottenInFooters                 // what is sealed is not asked for a key
+	KeysMovedLate                          // a compaction removes events and leaves their keys
+	CancelledKeyKnown                      // the key of an event whose fence was cancelled answers a retry
 
 	bugEnd
 )
@@ -72,7 +76,9 @@ var names = [bugEnd]string{
 	SnapshotPlaceUnchecked: "SnapshotPlaceUnchecked", SnapshotAheadTrusted: "SnapshotAheadTrusted",
 	CompactionGuessed: "CompactionGuessed",
 	ResultsNamedLate:  "ResultsNamedLate", SourcesRemovedEarly: "SourcesRemovedEarly",
-	RecordRemovedEarly: "RecordRemovedEarly",
+	RecordRemovedEarly:     "RecordRemovedEarly",
+	KeyStagedBeforeDurable: "KeyStagedBeforeDurable", KeysForgottenInFooters: "KeysForgottenInFooters",
+	KeysMovedLate: "KeysMovedLate", CancelledKeyKnown: "CancelledKeyKnown",
 }
 
 // String returns the name of b as it stands in the source.
