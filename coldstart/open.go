@@ -144,6 +144,12 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 	if err := o.identify(true); err != nil {
 		return nil, err
 	}
+	if err := o.readEvidence(); err != nil {
+		return nil, err
+	}
+	if err := o.refuseNewer(); err != nil { // nothing has been changed yet
+		return nil, err
+	}
 	if err := o.resolvePending(ctx); err != nil {
 		return nil, err
 	}
@@ -187,10 +193,6 @@ func (o *opener) identify(create bool) error {
 
 // survey reads everything that tells the state of the store, and changes nothing. On an error nothing stays open.
 func (o *opener) survey(ctx context.Context) (v *survey, err error) {
-	// Evidence first: what it names was there before the directory is listed, beside a writer, too.
-	if err := o.readEvidence(); err != nil {
-		return nil, err
-	}
 	if o.known, err = o.readHidden(); err != nil {
 		return nil, err
 	}

@@ -211,8 +211,11 @@ func (o *opener) examine(t *tail) error {
 	case t.at.offset > t.durable:
 		t.facts.doubt = doubtful
 	}
-	if t.facts.rest == restBytes && o.hasFooter(t) {
-		t.facts.footer = sealed
+	if t.facts.rest == restBytes {
+		var err error
+		if t.facts.footer, err = o.footerOf(t); err != nil {
+			return err
+		}
 	}
 	t.plantBugs()
 	return nil
@@ -380,14 +383,22 @@ func lastNonZeroIn(src io.ReaderAt, from, to int64) (int64, error) {
 	return last, nil
 }
 
-// hasFooter reports whether the file ends in a footer: then it was sealed, and a later segment was there.
-func (o *opener) hasFooter(t *tail) bool {
+// footerOf reports whether the file ends in a footer: then it was sealed, and a later segment was there.
+//
+// Errors: *[FutureError].
+func (o *opener) footerOf(t *tail) (footerFact, error) {
 	s, err := index.OpenSealed(o.dir, o.meta.Store, t.link.id)
+	if errors.Is(err, segment.ErrFuture) {
+		return unsealed, &FutureError{File: segment.Name(t.link.id), Err: err}
+	}
 	if err != nil {
-		return false
+		return unsealed, nil
 	}
 	defer s.Close()
-	return s.Summary().End == t.stop
+	if s.Summary().End != t.stop {
+		return unsealed, nil
+	}
+	return sealed, nil
 }
 
 // plantBugs falsifies the facts where a test asks for it.
