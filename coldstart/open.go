@@ -240,7 +240,7 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // nothing has been changed yet
 	}
-	return v, o.checkHead(ctx, v.tail)
+	return v, o.checkHead(v)
 }
 
 // count fills in what the report says about the segments.
