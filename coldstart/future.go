@@ -12,39 +12,47 @@ import (
 	"batpak/segment"
 )
 
+// A caches is the files of a directory that an open can do without.
+type caches struct {
+	dir        vfs.Dir
+	store      [16]byte
+	listing    listing
+	noSnapshot bool // the open does not read that
+}
+
 // refuseNewer refuses a directory in which a newer version has left a cache that this open would not read, and this
 // version would replace one day: what is read is refused where it is read. A cache that only looks newer, since its
 // checksum does not hold, is for the rungs to step down from.
 //
 // Errors: *[FutureError]; I/O errors.
-func (o *opener) refuseNewer() error {
+func (c *caches) refuseNewer() error {
 	for _, image := range []struct {
 		name  string
 		newer func(b []byte) error
 	}{
-		{snapshotName, func(b []byte) error { _, err := decodeImage(b, o.meta.Store); return err }},
-		{checkpointName, func(b []byte) error { _, err := unpackCheckpoint(b, o.meta.Store, 0); return err }},
+		{snapshotName, func(b []byte) error { _, err := decodeImage(b, c.store); return err }},
+		{checkpointName, func(b []byte) error { _, err := unpackCheckpoint(b, c.store, 0); return err }},
 	} {
-		if image.name == snapshotName && !o.cfg.NoSnapshot || !o.listing.has(image.name) {
+		if image.name == snapshotName && !c.noSnapshot || !c.listing.has(image.name) {
 			continue // the first rung reads it
 		}
-		if err := o.refuseNewerImage(image.name, image.newer); err != nil {
+		if err := c.refuseNewerImage(image.name, image.newer); err != nil {
 			return err
 		}
 	}
-	if err := o.refuseNewerCatalogs(nil); err != nil {
+	if err := c.refuseNewerCatalogs(nil); err != nil {
 		return err
 	}
-	return o.refuseNewerBlocks()
+	return c.refuseNewerBlocks()
 }
 
 // refuseNewerCatalogs refuses catalogs of a newer version among those that are not known already.
-func (o *opener) refuseNewerCatalogs(known []string) error {
-	for _, name := range o.listing.catalogs {
+func (c *caches) refuseNewerCatalogs(known []string) error {
+	for _, name := range c.listing.catalogs {
 		if slices.Contains(known, name) {
 			continue
 		}
-		newer, err := index.CatalogIsNewer(o.dir, name)
+		newer, err := index.CatalogIsNewer(c.dir, name)
 		if err != nil {
 			return err
 		}
@@ -57,8 +65,8 @@ func (o *opener) refuseNewerCatalogs(known []string) error {
 
 // refuseNewerImage refuses a snapshot or checkpoint of a newer version. Of one of this version it reads the beginning
 // only; check says of all its bytes whether they hold.
-func (o *opener) refuseNewerImage(name string, check func(b []byte) error) error {
-	f, err := o.dir.OpenRead(name)
+func (c *caches) refuseNewerImage(name string, check func(b []byte) error) error {
+	f, err := c.dir.OpenRead(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -73,7 +81,7 @@ func (o *opener) refuseNewerImage(name string, check func(b []byte) error) error
 	if !looksNewer(head) {
 		return nil
 	}
-	b, err := readArtifact(o.dir, name, int64(o.mostImage())+checkpointSlack)
+	b, err := readArtifact(c.dir, name, int64(c.listing.mostImage())+checkpointSlack)
 	if err == nil {
 		err = check(b)
 	}
@@ -88,21 +96,21 @@ func (o *opener) refuseNewerImage(name string, check func(b []byte) error) error
 
 // refuseNewerBlocks refuses index blocks of a newer version beside a segment that is not the newest: of that the tail
 // reads them. An open removes what is there of a sealed segment.
-func (o *opener) refuseNewerBlocks() error {
-	files := o.listing.segments
-	for _, id := range o.listing.blocks {
+func (c *caches) refuseNewerBlocks() error {
+	files := c.listing.segments
+	for _, id := range c.listing.blocks {
 		if len(files) > 0 && files[len(files)-1].id == id {
 			continue
 		}
 		name := segment.BlockName(id)
-		m, err := o.dir.Map(name)
+		m, err := c.dir.Map(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("map %s: %w", name, err)
 		}
-		err = m.Guarded(func() error { return lastBlock(m, o.meta.Store, id) })
+		err = m.Guarded(func() error { return lastBlock(m, c.store, id) })
 		if closed := m.Close(); closed != nil {
 			return fmt.Errorf("unmap %s: %w", name, closed)
 		}

@@ -73,6 +73,13 @@ func list(dir vfs.Dir) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
+	return sortOut(entries)
+}
+
+// sortOut makes a listing of what a directory holds.
+//
+// Errors: *[vfs.UnsafePathError], as list.
+func sortOut(entries []vfs.Entry) (*listing, error) {
 	l := new(listing)
 	for _, e := range entries {
 		if err := l.add(e); err != nil {

@@ -33,6 +33,7 @@ type opener struct {
 	distrusted map[uint64]bool // segments whose footer was found damaged behind its trailer
 
 	listing *listing
+	beside  *besides // a look at the files listed is under way, which are names only till it ends
 	chain   *chain
 	image   *image // that the open rests on; nil for rungs below
 
@@ -144,10 +145,11 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 	if err := o.identify(true); err != nil {
 		return nil, err
 	}
-	if err := o.readEvidence(); err != nil {
+	if err := o.lookFirst(); err != nil {
 		return nil, err
 	}
-	if err := o.refuseNewer(); err != nil { // nothing has been changed yet
+	defer o.lookEnded() // for who gives up before
+	if err := o.readEvidence(); err != nil {
 		return nil, err
 	}
 	if err := o.resolvePending(ctx); err != nil {
@@ -168,7 +170,15 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 
 // identify reads the store's identity; in an empty directory it makes one, if it may.
 func (o *opener) identify(create bool) error {
-	l, err := list(o.dir)
+	listed := vfs.Dir.List
+	if create { // nobody writes, so there is time to look at what is needed only
+		listed = vfs.Dir.Names
+	}
+	entries, err := listed(o.dir)
+	if err != nil {
+		return err
+	}
+	l, err := sortOut(entries)
 	if err != nil {
 		return err
 	}
@@ -210,21 +220,9 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 			found.close()
 		}
 	}()
-	if v.runs, err = o.restore(ctx); err != nil {
+	if err := o.readLog(ctx, v); err != nil {
 		return nil, err
 	}
-	v.broken = o.chain.broken
-	o.phase(o.report.Rung.String())
-	if l := o.chain.newest(); l != nil {
-		if v.tail, err = o.readTail(ctx, l); err != nil {
-			return nil, err
-		}
-		o.steps.step(v.tail.lastSeq())
-		if err := o.cfg.Hook.Hit(o.site(l.id, v.tail.at.seq)); err != nil {
-			return nil, err
-		}
-	}
-	o.phase("tail")
 	if err := o.verdicts(v); err != nil {
 		return nil, err
 	}
@@ -241,6 +239,44 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 		return nil, err // nothing has been changed yet
 	}
 	return v, o.checkHead(v)
+}
+
+// readLog makes all segments readable: the older ones by the first rung that holds, the newest by its frames. Where it
+// rests on a snapshot whose files turn out to be others, it begins again.
+func (o *opener) readLog(ctx context.Context, v *survey) error {
+	clean := *o.report
+	err := o.readLogOnce(ctx, v)
+	if o.beside == nil {
+		return err
+	}
+	if ended := o.lookEnded(); ended != nil {
+		return errors.Join(ended, err)
+	}
+	if o.image != nil && !o.listing.hasChanged(o.image) {
+		return err
+	}
+	v.close()
+	*v, *o.report, o.chain, o.image = survey{}, clean, nil, nil
+	return o.readLogOnce(ctx, v)
+}
+
+func (o *opener) readLogOnce(ctx context.Context, v *survey) (err error) {
+	if v.runs, err = o.restore(ctx); err != nil {
+		return err
+	}
+	v.broken = o.chain.broken
+	o.phase(o.report.Rung.String())
+	if l := o.chain.newest(); l != nil {
+		if v.tail, err = o.readTail(ctx, l); err != nil {
+			return err
+		}
+		o.steps.step(v.tail.lastSeq())
+		if err := o.cfg.Hook.Hit(o.site(l.id, v.tail.at.seq)); err != nil {
+			return err
+		}
+	}
+	o.phase("tail")
+	return nil
 }
 
 // count fills in what the report says about the segments.
