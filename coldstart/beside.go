@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync/atomic"
 
 	"batpak/internal/vfs"
 	"batpak/segment"
@@ -19,9 +20,11 @@ const lookTogether = 12
 // changed, before the look has ended; when the files are not what the snapshot lists, the open begins again with what
 // was found.
 type besides struct {
+	dir   vfs.Dir
+	files []segmentFile // looked at up to next, and 0 for those that are gone
+	next  atomic.Int64
 	done  chan struct{}
-	files []segmentFile // as they are; to be read when done is closed, as what follows
-	err   error
+	err   error // to be read when done is closed
 }
 
 // lookFirst completes the listing of a writer, which holds names only: at once where that is quick, else beside the
@@ -38,18 +41,35 @@ func (o *opener) lookFirst() error {
 		o.listing.segments = files
 		return err
 	}
-	b := &besides{done: make(chan struct{})}
+	b := &besides{dir: o.dir, files: slices.Clone(o.listing.segments), done: make(chan struct{})}
 	o.beside = b
 	go func() {
 		defer close(b.done)
 		if b.err = c.refuseNewer(); b.err == nil {
-			b.files, b.err = statSegments(c.dir, c.listing.segments)
+			b.err = b.look()
 		}
 	}()
 	return nil
 }
 
-// lookEnded waits until the look beside has ended, if there is one, and completes the listing.
+// look looks at files as long as there are any that nobody else has looked at.
+func (b *besides) look() error {
+	for {
+		i := b.next.Add(1) - 1
+		if i >= int64(len(b.files)) {
+			return nil
+		}
+		kept, err := statSegments(b.dir, b.files[i:i+1])
+		if err != nil {
+			return err
+		}
+		if b.files[i] = (segmentFile{}); len(kept) > 0 {
+			b.files[i] = kept[0]
+		}
+	}
+}
+
+// lookEnded ends the look beside, if there is one, and completes the listing.
 //
 // Errors: as lookFirst.
 func (o *opener) lookEnded() error {
@@ -57,12 +77,16 @@ func (o *opener) lookEnded() error {
 	if b == nil {
 		return nil
 	}
-	<-b.done
 	o.beside = nil
+	err := b.look()
+	<-b.done
 	if b.err != nil {
 		return b.err
 	}
-	o.listing.segments = b.files
+	if err != nil {
+		return err
+	}
+	o.listing.segments = slices.DeleteFunc(b.files, func(f segmentFile) bool { return f.id == 0 })
 	return nil
 }
 

@@ -354,7 +354,7 @@ func (o *opener) newState(v *survey) (*State, error) {
 		s.anchored = *o.anchor
 		s.anchor.generation, s.anchor.whole = o.anchor.generation, !o.rotten
 	}
-	var sealed []*index.Sealed
+	sealed := make([]*index.Sealed, 0, len(v.runs)+8)
 	var memory []*replay
 	if o.image != nil {
 		whole := o.report.Rung == RungSnapshot && (o.listing.has(checkpointName) || o.cfg.NoCheckpoint)
@@ -382,24 +382,24 @@ func (o *opener) newState(v *survey) (*State, error) {
 	s.Hidden, s.Idemp = v.hidden.Set, v.keys
 	s.Fences, s.Fenced, s.Derived, s.created = v.hidden.File, o.meta.Fenced, v.hidden.stale, o.meta.Created
 	v.keys = nil
-	s.Set = index.NewSet(sealed, nil)
 	s.Folder = merkle.NewFolder(merkle.Range{})
+	var active *index.Active
+	if t := v.tail; t != nil {
+		sealed, active = append(sealed, t.cover.runs...), t.active
+		s.Folder, s.recut = t.folder, len(t.cover.runs) > 0
+		s.LastSeq, s.LastHLC, s.NextSeq = t.lastSeq(), t.at.hlc, t.at.seq+1
+		s.older.push(t.header)
+	}
+	s.Set = index.NewSet(sealed, active, s.newCatalogs(o.listing.catalogs)...)
 	for _, r := range memory {
 		r.join(s.Set)
 		if r.active.Added() == 0 {
 			s.Set.Drop(r.active)
 		}
 	}
-	if t := v.tail; t != nil {
-		t.join(s.Set)
-		s.older.push(t.header)
-		s.Folder, s.recut = t.folder, len(t.cover.runs) > 0
-		s.LastSeq, s.LastHLC, s.NextSeq = t.lastSeq(), t.at.hlc, t.at.seq+1
-	}
 	if o.image != nil && planted.On(planted.SnapshotAheadTrusted) {
 		s.NextSeq = max(s.NextSeq, o.image.watermark.seq+1)
 	}
-	s.useCatalogs(o.listing.catalogs)
 	return s, nil
 }
 

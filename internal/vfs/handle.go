@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"io/fs"
+	"path/filepath"
 
 	"batpak/internal/planted"
 )
@@ -31,24 +32,24 @@ func (s *status) entry(name string) Entry {
 	return Entry{Name: name, Mode: s.mode, Size: s.size, Stamp: s.stamp}
 }
 
-// openRegular opens the file name of d, at path, if it is a regular file with one link. With os.O_CREATE in flag it may
+// openRegular opens the file name of d if it is a regular file with one link. With os.O_CREATE in flag it may
 // be missing.
-func openRegular(d *dirHandle, path, name string, flag int, perm fs.FileMode) (*handle, status, error) {
+func openRegular(d *dirHandle, name string, flag int, perm fs.FileMode) (*handle, status, error) {
 	f, s, err := d.open(name, flag, perm)
 	if err != nil {
 		// A link, a directory, a socket? The errno does not tell all of them.
 		if s, statErr := d.lstat(name); statErr == nil {
-			if unsafe := checkType(path, s.mode); unsafe != nil {
+			if unsafe := checkType(filepath.Join(d.dir, name), s.mode); unsafe != nil {
 				err = unsafe
 			}
 		}
 		return nil, status{}, err
 	}
-	if err := checkRegular(path, &s); err != nil && !planted.On(planted.LinkFollowed) {
-		f.Close()
-		return nil, status{}, err
+	if s.mode.IsRegular() && s.links <= 1 || planted.On(planted.LinkFollowed) {
+		return f, s, nil
 	}
-	return f, s, nil
+	f.Close()
+	return nil, status{}, checkRegular(filepath.Join(d.dir, name), &s)
 }
 
 // checkRegular refuses everything but a regular file with one link.

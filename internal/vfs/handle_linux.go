@@ -65,10 +65,12 @@ func typeOf(mode uint32) fs.FileMode {
 // A descriptor is a file or directory that the system has opened. It is given back when Close was called and no call
 // is under way. Safe for concurrent use.
 type descriptor struct {
-	fd   int
-	path string
-	uses atomic.Int64 // calls under way, and descriptorClosed
+	fd        int
+	dir, name string       // name "" for a directory
+	uses      atomic.Int64 // calls under way, and descriptorClosed
 }
+
+func (d *descriptor) path() string { return filepath.Join(d.dir, d.name) }
 
 // descriptorClosed is the bit that Close sets.
 const descriptorClosed = 1 << 62
@@ -76,11 +78,11 @@ const descriptorClosed = 1 << 62
 // do calls fn, and again as long as it is interrupted, unless d is closed.
 func (d *descriptor) do(op string, fn func(fd int) error) error {
 	if !d.enter() {
-		return &fs.PathError{Op: op, Path: d.path, Err: fs.ErrClosed}
+		return &fs.PathError{Op: op, Path: d.path(), Err: fs.ErrClosed}
 	}
 	defer d.leave()
 	if err := retry(func() error { return fn(d.fd) }); err != nil {
-		return &fs.PathError{Op: op, Path: d.path, Err: err}
+		return &fs.PathError{Op: op, Path: d.path(), Err: err}
 	}
 	return nil
 }
@@ -109,14 +111,14 @@ func (d *descriptor) Close() error {
 		n := d.uses.Load()
 		switch {
 		case n&descriptorClosed != 0:
-			return &fs.PathError{Op: "close", Path: d.path, Err: fs.ErrClosed}
+			return &fs.PathError{Op: "close", Path: d.path(), Err: fs.ErrClosed}
 		case !d.uses.CompareAndSwap(n, n|descriptorClosed):
 			continue
 		case n > 0:
 			return nil
 		}
 		if err := unix.Close(d.fd); err != nil && err != unix.EINTR { // which has closed it
-			return &fs.PathError{Op: "close", Path: d.path, Err: err}
+			return &fs.PathError{Op: "close", Path: d.path(), Err: err}
 		}
 		return nil
 	}
@@ -136,7 +138,7 @@ type handle struct{ descriptor }
 
 func (h *handle) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
-		return 0, &fs.PathError{Op: "read", Path: h.path, Err: fs.ErrInvalid}
+		return 0, &fs.PathError{Op: "read", Path: h.path(), Err: fs.ErrInvalid}
 	}
 	for n < len(p) && err == nil {
 		err = h.do("read", func(fd int) error {
@@ -155,7 +157,7 @@ func (h *handle) ReadAt(p []byte, off int64) (n int, err error) {
 
 func (h *handle) WriteAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
-		return 0, &fs.PathError{Op: "write", Path: h.path, Err: fs.ErrInvalid}
+		return 0, &fs.PathError{Op: "write", Path: h.path(), Err: fs.ErrInvalid}
 	}
 	for n < len(p) && err == nil {
 		err = h.do("write", func(fd int) error {
@@ -209,7 +211,7 @@ type dirHandle struct {
 
 // openDir opens the directory at path. A FIFO in its place does not block.
 func openDir(path string) (*dirHandle, error) {
-	d := &dirHandle{descriptor: descriptor{path: path}}
+	d := &dirHandle{descriptor: descriptor{dir: path}}
 	err := retry(func() (err error) {
 		d.fd, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		return err
@@ -222,7 +224,7 @@ func openDir(path string) (*dirHandle, error) {
 
 // open opens the file name, and looks at what that is once it is open.
 func (d *dirHandle) open(name string, flag int, perm fs.FileMode) (*handle, status, error) {
-	h := &handle{descriptor{path: filepath.Join(d.path, name)}}
+	h := &handle{descriptor{dir: d.dir, name: name}}
 	var st unix.Stat_t
 	err := d.do("open", func(fd int) (err error) {
 		h.fd, err = unix.Openat(fd, name, flag|safeFlags(), uint32(perm.Perm()))
@@ -230,7 +232,7 @@ func (d *dirHandle) open(name string, flag int, perm fs.FileMode) (*handle, stat
 	})
 	if err == nil {
 		if err = retry(func() error { return unix.Fstat(h.fd, &st) }); err != nil {
-			err = errors.Join(&fs.PathError{Op: "stat", Path: h.path, Err: err}, h.Close())
+			err = errors.Join(&fs.PathError{Op: "stat", Path: h.path(), Err: err}, h.Close())
 		}
 	}
 	if err != nil {
@@ -262,7 +264,7 @@ func (d *dirHandle) rename(oldName, newName string) error {
 	err := d.do("rename", func(fd int) error { return unix.Renameat(fd, oldName, fd, newName) })
 	var e *fs.PathError
 	if errors.As(err, &e) {
-		err = &os.LinkError{Op: e.Op, Old: filepath.Join(d.path, oldName), New: filepath.Join(d.path, newName), Err: e.Err}
+		err = &os.LinkError{Op: e.Op, Old: filepath.Join(d.dir, oldName), New: filepath.Join(d.dir, newName), Err: e.Err}
 	}
 	return err
 }
@@ -274,7 +276,7 @@ func (d *dirHandle) remove(name string) error {
 // named makes the error of a call on d that of its entry name.
 func (d *dirHandle) named(err error, name string) error {
 	if e, ok := err.(*fs.PathError); ok {
-		e.Path = filepath.Join(d.path, name)
+		e.Path = filepath.Join(d.dir, name)
 	}
 	return err
 }
@@ -330,6 +332,9 @@ func (d *dirHandle) read(most int) (found []Entry, err error) {
 	defer d.listing.Unlock()
 	err = d.do("list", func(fd int) error { _, err := unix.Seek(fd, 0, io.SeekStart); return err })
 	buf := make([]byte, 8<<10)
+	if most == 1 {
+		buf = buf[:512] // for ".", ".." and the longest name
+	}
 	for err == nil && (most < 0 || len(found) < most) {
 		n := 0
 		err = d.do("list", func(fd int) (err error) { n, err = unix.Getdents(fd, buf); return err })

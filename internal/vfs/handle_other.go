@@ -62,7 +62,7 @@ func (h *handle) unlock() error { return unlockFile(h.File) }
 // others.
 type dirHandle struct {
 	*os.File
-	path string
+	dir string // its path
 }
 
 // openDir opens the directory at path.
@@ -77,7 +77,7 @@ func openDir(path string) (*dirHandle, error) {
 func (d *dirHandle) status() (s status, err error) {
 	info, err := d.Stat()
 	if err == nil && !info.IsDir() {
-		err = &fs.PathError{Op: "open", Path: d.path, Err: errNotDir}
+		err = &fs.PathError{Op: "open", Path: d.dir, Err: errNotDir}
 	}
 	if err != nil {
 		return s, err
@@ -85,7 +85,7 @@ func (d *dirHandle) status() (s status, err error) {
 	return statusOf(info), nil
 }
 
-func (d *dirHandle) join(name string) string { return filepath.Join(d.path, name) }
+func (d *dirHandle) join(name string) string { return filepath.Join(d.dir, name) }
 
 // open opens the file name. Where an open can neither follow a link nor wait, the file is looked at once it is open;
 // elsewhere it must be the one that stood there before.
@@ -170,7 +170,7 @@ func (d *dirHandle) entries() ([]Entry, error) {
 
 // names returns the entries by name and type, sorted by name.
 func (d *dirHandle) names() ([]Entry, error) {
-	found, err := os.ReadDir(d.path)
+	found, err := os.ReadDir(d.dir)
 	if err != nil {
 		return nil, err
 	}

@@ -86,10 +86,10 @@ func (l *osLock) Close() error {
 }
 
 func (d *osDir) Lock(name string) (LockFile, error) {
-	path, err := d.join("lock", name)
-	if err != nil {
+	if err := d.check("lock", name); err != nil {
 		return nil, err
 	}
+	path := d.join(name)
 	if !heldLocks.claim(d.id, name) {
 		return nil, &LockedError{Path: path, PID: os.Getpid()}
 	}
@@ -114,7 +114,7 @@ func (d *osDir) Lock(name string) (LockFile, error) {
 // the lock would then be on a file that no one else looks at.
 func (d *osDir) lockFile(path, name string) (*handle, error) {
 	for range maxLockAttempts {
-		f, s, err := openRegular(d.handle, path, name, os.O_RDWR|os.O_CREATE, d.filePerm)
+		f, s, err := openRegular(d.handle, name, os.O_RDWR|os.O_CREATE, d.filePerm)
 		if err != nil {
 			return nil, err
 		}

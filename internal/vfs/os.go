@@ -68,7 +68,7 @@ func madeDir(d *dirHandle, err error, path string, perm fs.FileMode) (*dirHandle
 // madeBefore sees to it that the name of a directory that was there is durable.
 func madeBefore(d *dirHandle, parent string) error {
 	empty, err := d.empty()
-	if err != nil || !empty || parent == d.path {
+	if err != nil || !empty || parent == d.dir {
 		return err
 	}
 	p, err := openDir(parent)
@@ -92,20 +92,22 @@ type osDir struct {
 
 func (d *osDir) Path() string { return d.path }
 
-// join returns the path of the file name.
-func (d *osDir) join(op, name string) (string, error) {
+// check refuses a bad name and a closed directory.
+func (d *osDir) check(op, name string) error {
 	if err := CheckName(name); err != nil {
-		return "", err
+		return err
 	}
-	path := filepath.Join(d.path, name)
 	if d.closed.Load() {
-		return "", &fs.PathError{Op: op, Path: path, Err: fs.ErrClosed}
+		return &fs.PathError{Op: op, Path: d.join(name), Err: fs.ErrClosed}
 	}
-	return path, nil
+	return nil
 }
 
+// join returns the path of the file name.
+func (d *osDir) join(name string) string { return filepath.Join(d.path, name) }
+
 func (d *osDir) Create(name string) (File, error) {
-	if _, err := d.join("create", name); err != nil {
+	if err := d.check("create", name); err != nil {
 		return nil, err
 	}
 	f, _, err := d.handle.open(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, d.filePerm)
@@ -127,11 +129,10 @@ func (d *osDir) OpenWrite(name string) (File, error) {
 }
 
 func (d *osDir) open(op, name string, flag int) (File, error) {
-	path, err := d.join(op, name)
-	if err != nil {
+	if err := d.check(op, name); err != nil {
 		return nil, err
 	}
-	f, _, err := openRegular(d.handle, path, name, flag, 0)
+	f, _, err := openRegular(d.handle, name, flag, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -139,10 +140,10 @@ func (d *osDir) open(op, name string, flag int) (File, error) {
 }
 
 func (d *osDir) Map(name string) (*Map, error) {
-	path, err := d.join("map", name)
-	if err != nil {
+	if err := d.check("map", name); err != nil {
 		return nil, err
 	}
+	path := d.join(name)
 	// mmap opens by path, and follows links: the same regular file must stand there before and after.
 	before, err := d.handle.lstat(name)
 	if err == nil {
@@ -166,42 +167,39 @@ func (d *osDir) Map(name string) (*Map, error) {
 }
 
 func (d *osDir) Rename(oldName, newName string) error {
-	oldPath, err := d.join("rename", oldName)
-	if err != nil {
+	if err := d.check("rename", oldName); err != nil {
 		return err
 	}
-	newPath, err := d.join("rename", newName)
-	if err != nil {
+	if err := d.check("rename", newName); err != nil {
 		return err
 	}
-	if err := d.mustBeRegular(oldPath, oldName); err != nil {
+	if err := d.mustBeRegular(oldName); err != nil {
 		return err
 	}
-	if err := d.mustBeRegular(newPath, newName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.mustBeRegular(newName); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return d.handle.rename(oldName, newName)
 }
 
 func (d *osDir) Remove(name string) error {
-	path, err := d.join("remove", name)
-	if err != nil {
+	if err := d.check("remove", name); err != nil {
 		return err
 	}
-	if err := d.mustBeRegular(path, name); err != nil {
+	if err := d.mustBeRegular(name); err != nil {
 		return err
 	}
 	return d.handle.remove(name)
 }
 
-// mustBeRegular checks the entry at path without opening it. A hard link passes: its name may be moved or
+// mustBeRegular checks the entry name without opening it. A hard link passes: its name may be moved or
 // removed without a change to the file.
-func (d *osDir) mustBeRegular(path, name string) error {
+func (d *osDir) mustBeRegular(name string) error {
 	s, err := d.handle.lstat(name)
 	if err != nil {
 		return err
 	}
-	return checkType(path, s.mode)
+	return checkType(d.join(name), s.mode)
 }
 
 func (d *osDir) List() ([]Entry, error) {
@@ -220,7 +218,7 @@ func (d *osDir) list(of func(*dirHandle) ([]Entry, error)) ([]Entry, error) {
 }
 
 func (d *osDir) Stat(name string) (Entry, error) {
-	if _, err := d.join("stat", name); err != nil {
+	if err := d.check("stat", name); err != nil {
 		return Entry{}, err
 	}
 	s, err := d.handle.lstat(name)
