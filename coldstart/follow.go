@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"batpak/event"
 	"batpak/hidden"
 	"batpak/internal/merkle"
 	"batpak/internal/vfs"
@@ -219,7 +218,7 @@ func (n *newestSeen) blank() (bool, error) {
 
 // rest gives back what is needed while frames are read only.
 func (n *newestSeen) rest() {
-	n.frames, n.batch, n.raw, n.each, n.fence = nil, openBatch{}, event.Raw{}, nil, nil
+	n.frames, n.batch, n.raw, n.each, n.fence = nil, openBatch{}, nil, nil, nil
 }
 
 // compare checks that files continue what was seen: it returns those of unsealed segments that were touched since, and
