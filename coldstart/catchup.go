@@ -98,8 +98,7 @@ func (f *follower) survey(o *opener, p *advance) (behind []segmentFile, err erro
 		return nil, err
 	}
 	o.listing = p.listing
-	c := caches{dir: o.dir, store: o.meta.Store, listing: *p.listing}
-	if err := c.refuseNewerCatalogs(f.catalogs); err != nil {
+	if err := o.caches().refuseNewerCatalogs(f.catalogs); err != nil {
 		return nil, err
 	}
 	p.touched, behind, err = f.compare(p.listing.segments)

@@ -16,8 +16,12 @@ import (
 type caches struct {
 	dir        vfs.Dir
 	store      [16]byte
-	listing    listing
+	listing    *listing
 	noSnapshot bool // the open does not read that
+}
+
+func (o *opener) caches() *caches {
+	return &caches{dir: o.dir, store: o.meta.Store, listing: o.listing, noSnapshot: o.cfg.NoSnapshot}
 }
 
 // refuseNewer refuses a directory in which a newer version has left a cache that this open would not read, and this

@@ -168,11 +168,6 @@ func (o *opener) restore(ctx context.Context) ([]olderRun, error) {
 		{RungFooters, o.fromFooters},
 		{RungFrames, o.fromFrames},
 	} {
-		if rung.name != RungSnapshot {
-			if err := o.lookEnded(); err != nil {
-				return nil, err
-			}
-		}
 		o.steps.begin(rung.name, len(o.listing.segments))
 		runs, err := rung.restore(ctx)
 		switch {

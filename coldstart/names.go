@@ -1,6 +1,9 @@
 package coldstart
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,6 +90,27 @@ func sortOut(entries []vfs.Entry) (*listing, error) {
 		}
 	}
 	return l, nil
+}
+
+// statSegments returns files with what the system says of them, without those that are gone.
+//
+// Errors: as list.
+func statSegments(dir vfs.Dir, files []segmentFile) ([]segmentFile, error) {
+	kept := make([]segmentFile, 0, len(files))
+	for _, f := range files {
+		name := segment.Name(f.id)
+		e, err := dir.Stat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // removed since
+		case err != nil:
+			return nil, fmt.Errorf("look at segment %06d: %w", f.id, err)
+		case !e.Mode.IsRegular():
+			return nil, &vfs.UnsafePathError{Name: name, Reason: "not a regular file"}
+		}
+		kept = append(kept, segmentFile{f.id, e.Size, e.Stamp})
+	}
+	return kept, nil
 }
 
 // has reports whether there is a file of the store with this name that is no segment.

@@ -33,7 +33,6 @@ type opener struct {
 	distrusted map[uint64]bool // segments whose footer was found damaged behind its trailer
 
 	listing *listing
-	beside  *besides // a look at the files listed is under way, which are names only till it ends
 	chain   *chain
 	image   *image // that the open rests on; nil for rungs below
 
@@ -145,10 +144,9 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 	if err := o.identify(true); err != nil {
 		return nil, err
 	}
-	if err := o.lookFirst(); err != nil {
+	if err := o.caches().refuseNewer(); err != nil { // before anything is changed
 		return nil, err
 	}
-	defer o.lookEnded() // for who gives up before
 	if err := o.readEvidence(); err != nil {
 		return nil, err
 	}
@@ -179,6 +177,9 @@ func (o *opener) identify(create bool) error {
 		return err
 	}
 	l, err := sortOut(entries)
+	if err == nil && create {
+		l.segments, err = statSegments(o.dir, l.segments)
+	}
 	if err != nil {
 		return err
 	}
@@ -241,26 +242,8 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 	return v, o.checkHead(v)
 }
 
-// readLog makes all segments readable: the older ones by the first rung that holds, the newest by its frames. Where it
-// rests on a snapshot whose files turn out to be others, it begins again.
-func (o *opener) readLog(ctx context.Context, v *survey) error {
-	clean := *o.report
-	err := o.readLogOnce(ctx, v)
-	if o.beside == nil {
-		return err
-	}
-	if ended := o.lookEnded(); ended != nil {
-		return errors.Join(ended, err)
-	}
-	if o.image != nil && !o.listing.hasChanged(o.image) {
-		return err
-	}
-	v.close()
-	*v, *o.report, o.chain, o.image = survey{}, clean, nil, nil
-	return o.readLogOnce(ctx, v)
-}
-
-func (o *opener) readLogOnce(ctx context.Context, v *survey) (err error) {
+// readLog makes all segments readable: the older ones by the first rung that holds, the newest by its frames.
+func (o *opener) readLog(ctx context.Context, v *survey) (err error) {
 	if v.runs, err = o.restore(ctx); err != nil {
 		return err
 	}

@@ -92,8 +92,7 @@ func (o *opener) openUnlocked(ctx context.Context) (*State, error) {
 	if err := o.readEvidence(); err != nil {
 		return nil, err
 	}
-	c := caches{dir: o.dir, store: o.meta.Store, listing: *o.listing, noSnapshot: o.cfg.NoSnapshot}
-	if err := c.refuseNewer(); err != nil {
+	if err := o.caches().refuseNewer(); err != nil {
 		return nil, err
 	}
 	if err := o.viewPending(); err != nil {

@@ -110,18 +110,11 @@ func (o *opener) chainBehind(ctx context.Context, img *image) error {
 	if len(files) <= n {
 		return fmt.Errorf("%w: it lists %d segments and the next one, %d are there", ErrStale, n, len(files))
 	}
-	behind := files[n:]
-	if o.beside != nil {
-		// They are what it lists, or this will be for nothing: see readLog.
-		var err error
-		if behind, err = statSegments(o.dir, behind); err != nil {
-			return err
-		}
-	} else if err := img.isOf(files); err != nil {
+	if err := img.isOf(files); err != nil {
 		return err
 	}
 	links := img.links()
-	chain, err := readChain(ctx, o.dir, o.meta.Store, links, behind)
+	chain, err := readChain(ctx, o.dir, o.meta.Store, links, files[n:])
 	var corrupt *CorruptError
 	switch {
 	case errors.As(err, &corrupt):

@@ -64,8 +64,8 @@ func OpenCatalog(dir vfs.Dir, store [16]byte, name string) (*Catalog, error) {
 	return c, nil
 }
 
-// CatalogIsNewer reports whether the file of that name in dir is a catalog that only a newer version can read. It reads
-// the trailer; a file that is gone, or is no catalog, is not newer.
+// CatalogIsNewer reports whether the file of that name in dir is a catalog that only a newer version can read. Of others
+// it reads a few bytes; a file that is gone, or is no catalog, is not newer.
 //
 // Errors: those of the directory and of reading.
 func CatalogIsNewer(dir vfs.Dir, name string) (bool, error) {
@@ -78,8 +78,11 @@ func CatalogIsNewer(dir vfs.Dir, name string) (bool, error) {
 	}
 	defer f.Close()
 	size, err := f.Size()
-	if err == nil {
-		_, _, err = readCatalogHead(f, size)
+	if err == nil && size >= catalogTailLen {
+		tail := make([]byte, catalogTailLen)
+		if _, err = f.ReadAt(tail, size-catalogTailLen); err == nil && looksNewer(tail) {
+			_, _, err = readCatalogHead(f, size)
+		}
 	}
 	switch {
 	case errors.Is(err, ErrCatalogFuture):

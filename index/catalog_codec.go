@@ -239,6 +239,12 @@ func readCatalogHead(m io.ReaderAt, end int64) (h catalogHead, reason string, er
 	return h, "", nil
 }
 
+// looksNewer reports whether a catalog whose trailer ends in tail is of a newer version, if its checksum holds.
+func looksNewer(tail []byte) bool {
+	le := binary.LittleEndian
+	return le.Uint16(tail[4:]) > catalogVersion || le.Uint16(tail[6:]) != 0
+}
+
 // decodeCatalogHead decodes a whole trailer. Nothing is believed before its checksum.
 func decodeCatalogHead(b []byte) (h catalogHead, reason string, err error) {
 	if len(b) < catalogTailLen {
@@ -249,7 +255,7 @@ func decodeCatalogHead(b []byte) (h catalogHead, reason string, err error) {
 	switch {
 	case wire.Sum(0, b[:at]) != le.Uint32(b[at:]) || string(tail[8:12]) != catalogMagic || int(le.Uint32(tail)) != len(b):
 		return h, "checksum", ErrCatalogDamaged
-	case le.Uint16(tail[4:]) > catalogVersion || le.Uint16(tail[6:]) != 0:
+	case looksNewer(tail):
 		return h, "version", ErrCatalogFuture
 	case len(b) != catalogTrailer || le.Uint16(tail[4:]) != catalogVersion:
 		return h, "trailer length", ErrCatalogDamaged
