@@ -338,7 +338,7 @@ func (s *State) apply(o *opener, p *advance) (changed bool) {
 	last := max(n.lastSeq(), s.Set.Visible())
 	changed = last != s.Set.Visible() || !f.hidden.Equal(p.hidden.Set)
 	f.hidden, f.relaxed, f.highest, f.signal = p.hidden.Set, o.relaxed(), p.listing.highest, Signal{}
-	f.nascent, f.catalogs = len(o.chain.broken) > 0, p.listing.catalogs
+	f.nascent, f.catalogs = nascentIn(o.chain), p.listing.catalogs
 	if o.signal != nil {
 		f.signal = *o.signal
 	}
