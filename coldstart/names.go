@@ -105,7 +105,7 @@ func statSegments(dir vfs.Dir, files []segmentFile) ([]segmentFile, error) {
 			continue // removed since
 		case err != nil:
 			return nil, fmt.Errorf("look at segment %06d: %w", f.id, err)
-		case !e.Mode.IsRegular():
+		case !e.Mode.IsRegular() && !planted.On(planted.LinkFollowed):
 			return nil, &vfs.UnsafePathError{Name: name, Reason: "not a regular file"}
 		}
 		kept = append(kept, segmentFile{f.id, e.Size, e.Stamp})
