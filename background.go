@@ -3,6 +3,7 @@ package batpak
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"batpak/coldstart"
@@ -28,14 +29,18 @@ type background struct {
 	lagging chan struct{} // not SyncAlways: somebody waits for a sync, or, in SyncNever, much was written without
 	behind  chan struct{} // there may be something to write an index block for
 
+	begun atomic.Bool // its goroutines run
+
 	mu      sync.Mutex
+	ended   bool                 // none of them is to begin any more
 	pending []coldstart.Unsealed // full segments without a footer, oldest first
 	sealing chan struct{}        // there is something to seal
 	busy    bool                 // a segment is being sealed
 	quiet   sync.Cond            // signalled when nothing is left to seal; L is mu
 }
 
-// start begins the work, and seals what an earlier process left unsealed.
+// start prepares the work, and begins it if the open has left any: waking other threads takes a clean open longer than
+// most of what it does itself. Else the first commit begins it.
 func (b *background) start(s *Store) {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.lazy, b.hurry = context.WithCancel(b.ctx)
@@ -43,6 +48,21 @@ func (b *background) start(s *Store) {
 	b.behind = make(chan struct{}, 1)
 	b.quiet.L = &b.mu
 	b.pending = append(b.pending, s.state.Pending...)
+	if r := &s.state.Report; !r.Clean || s.state.Derived || len(b.pending)+len(r.Removed) > 0 {
+		b.begin(s)
+	}
+}
+
+// begin begins the work, unless it has begun or ended, and seals what an earlier process left unsealed.
+func (b *background) begin(s *Store) {
+	if b.begun.Load() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended || !b.begun.CompareAndSwap(false, true) {
+		return
+	}
 	b.wg.Go(func() { s.prepare() })
 	b.wg.Go(func() { s.sealAll() })
 	b.wg.Go(func() { s.settleIn(); s.indexBlocks() })
@@ -66,6 +86,7 @@ func (b *background) stop() {
 	for len(b.pending) > 0 || b.busy {
 		b.quiet.Wait()
 	}
+	b.ended = true
 	b.mu.Unlock()
 	b.cancel()
 	b.wg.Wait()
@@ -73,6 +94,7 @@ func (b *background) stop() {
 
 // kick wakes whoever fills and folds, if there is enough to do.
 func (s *Store) kick() {
+	s.background.begin(s)
 	w := s.commit.current.Load()
 	if s.opts.Sync == SyncNever && w.Lag() > lagMost {
 		wake(s.background.lagging)

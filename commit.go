@@ -3,7 +3,6 @@ package batpak
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -41,7 +40,7 @@ type committer struct {
 	seq     uint64 // last one given out
 	hlc     event.HLC
 	streams *streams
-	random  *rand.ChaCha8
+	random  seeded
 
 	// The group being committed.
 	buf     []byte // frames, as they will stand in the file

@@ -29,6 +29,7 @@ func (s *Store) WaitSealed() {
 func (s *Store) WaitIdle() {
 	s.WaitSealed()
 	b := &s.background
+	b.begin(s)
 	for _, c := range []chan struct{}{b.nudge, b.behind} {
 		// The third wake is taken when what the second one asked for is done.
 		for range 3 {

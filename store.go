@@ -106,9 +106,6 @@ func (o *Options) coldstart(dir string) coldstart.Config {
 
 // start continues the log that was opened.
 func (c *committer) start(state *coldstart.State) {
-	var seed [32]byte
-	crand.Read(seed[:])
-	c.random = rand.NewChaCha8(seed)
 	c.seq, c.hlc = state.NextSeq-1, state.LastHLC
 	c.folder, c.streams = state.Folder, newStreams()
 	c.fences = make(map[uint64]*Fence)
@@ -116,6 +113,19 @@ func (c *committer) start(state *coldstart.State) {
 		c.tracker = hidden.NewTracker(state.Fences)
 	}
 	c.use(state.Writer, state.Active)
+}
+
+// A seeded is a random generator that takes its seed when it is first asked: no open has to wait for that.
+type seeded struct{ source *rand.ChaCha8 }
+
+// Uint64 returns 64 random bits.
+func (s *seeded) Uint64() uint64 {
+	if s.source == nil {
+		var seed [32]byte
+		crand.Read(seed[:])
+		s.source = rand.NewChaCha8(seed)
+	}
+	return s.source.Uint64()
 }
 
 // use makes w the segment that is written to.

@@ -18,8 +18,8 @@ import (
 //
 //	offset  size  field
 //	0       8     magic          "BATPAKBC"
-//	8       2     version        1; any other one is as good as no beacon
-//	10      2     flags          1 = relaxed
+//	8       2     version        1; a higher one is from the future
+//	10      2     flags          1 = relaxed; an unknown bit is from the future
 //	12      4     checksum       CRC-32C of all of it but these four bytes
 //	16      16    store
 //	32      8     segment
@@ -93,27 +93,28 @@ func (b *Beacon) Publish(durable segment.Pos, seq uint64) error {
 	return err
 }
 
-// decodeBeacon decodes what stands where a beacon would; ok is false when it is none of this store.
-func decodeBeacon(b []byte, store [16]byte) (s Signal, ok bool) {
-	if len(b) != beaconLen || binary.LittleEndian.Uint32(b[sumAt:]) != artifactSum(b) {
-		return s, false
+// decodeBeacon decodes what stands where a beacon would; ok is false when it is none of this store. Errors: [ErrFuture].
+func decodeBeacon(b []byte, store [16]byte) (s Signal, ok bool, err error) {
+	if len(b) != beaconLen || string(b[:len(beaconMagic)]) != beaconMagic || binary.LittleEndian.Uint32(b[sumAt:]) != artifactSum(b) {
+		return s, false, nil
 	}
-	r := wire.Reader{B: b}
-	magic := string(r.Bytes(len(beaconMagic)))
+	r := wire.Reader{B: b[len(beaconMagic):]}
 	version, flags, _ := r.Uint16(), r.Uint16(), r.Uint32()
+	if version > beaconVersion || flags&^flagRelaxed != 0 {
+		return s, false, ErrFuture
+	}
 	var of [16]byte
 	r.Copy(of[:])
 	s.Durable = segment.Pos{Segment: r.Uint64(), Offset: int64(r.Uint64())}
 	s.Seq, s.Relaxed = r.Uint64(), flags&flagRelaxed != 0
 	s.Boot = r.Uint64()
-	return s, magic == beaconMagic && version == beaconVersion && flags&^flagRelaxed == 0 && of == store &&
-		s.Durable.Segment > 0 && s.Durable.Offset > 0
+	return s, version == beaconVersion && of == store && s.Durable.Segment > 0 && s.Durable.Offset > 0, nil
 }
 
 // ReadBeacon returns what the writer of the store in dir said last; ok is false when there is no beacon. It may be
 // called at any time, by any process, beside a writer: a beacon that is being rewritten is read as none or as a whole.
 //
-// Errors: I/O errors.
+// Errors: *[FutureError]; I/O errors.
 func ReadBeacon(dir vfs.Dir, store [16]byte) (s Signal, ok bool, err error) {
 	f, err := dir.OpenRead(lockName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,6 +134,8 @@ func readBeacon(f io.ReaderAt, store [16]byte) (s Signal, ok bool, err error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return s, false, fmt.Errorf("read %s: %w", lockName, err)
 	}
-	s, ok = decodeBeacon(b[:n], store)
-	return s, ok, nil
+	if s, ok, err = decodeBeacon(b[:n], store); err != nil {
+		err = &FutureError{File: lockName, Err: err}
+	}
+	return s, ok, err
 }

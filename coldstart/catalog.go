@@ -32,15 +32,18 @@ func (s *State) OpenCatalogs() error {
 // useCatalogs gives the Set the catalogs with the given names. It reads none of them: a catalog is mapped when it is
 // first asked, and one that does not hold is passed over then.
 func (s *State) useCatalogs(names []string) {
-	var all []*index.Catalog
+	if all := s.newCatalogs(names); len(all) > 0 {
+		s.Set.SetCatalogs(all)
+	}
+}
+
+func (s *State) newCatalogs(names []string) (all []*index.Catalog) {
 	for _, name := range names {
 		if c, ok := index.NewCatalog(s.Dir, s.StoreID, name); ok {
 			all = append(all, c)
 		}
 	}
-	if len(all) > 0 {
-		s.Set.SetCatalogs(all)
-	}
+	return all
 }
 
 // UpdateCatalogs makes catalogs of the sealed segments that have none, and merges those that are too many; see

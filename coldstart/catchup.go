@@ -98,6 +98,9 @@ func (f *follower) survey(o *opener, p *advance) (behind []segmentFile, err erro
 		return nil, err
 	}
 	o.listing = p.listing
+	if err := o.caches().refuseNewerCatalogs(f.catalogs); err != nil {
+		return nil, err
+	}
 	p.touched, behind, err = f.compare(p.listing.segments)
 	if err != nil {
 		return nil, err
@@ -335,7 +338,7 @@ func (s *State) apply(o *opener, p *advance) (changed bool) {
 	last := max(n.lastSeq(), s.Set.Visible())
 	changed = last != s.Set.Visible() || !f.hidden.Equal(p.hidden.Set)
 	f.hidden, f.relaxed, f.highest, f.signal = p.hidden.Set, o.relaxed(), p.listing.highest, Signal{}
-	f.nascent = len(o.chain.broken) > 0
+	f.nascent, f.catalogs = nascentIn(o.chain), p.listing.catalogs
 	if o.signal != nil {
 		f.signal = *o.signal
 	}

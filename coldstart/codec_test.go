@@ -33,7 +33,7 @@ func FuzzArtifacts(f *testing.F) {
 		} else if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrFuture) {
 			t.Errorf("decodeAnchor = %v", err)
 		}
-		if s, ok := decodeBeacon(b, store); ok {
+		if s, ok, err := decodeBeacon(b, store); ok && err == nil {
 			var sink bufferAt
 			newBeacon(&sink, store, s.Relaxed).Publish(s.Durable, s.Seq)
 			if !bytes.Equal(sink.b, b) {

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"batpak/event"
 	"batpak/hidden"
 	"batpak/internal/merkle"
 	"batpak/internal/vfs"
@@ -43,9 +42,9 @@ type look struct {
 	hidden   hidden.Set
 	fenced   bool // the log may hold fences
 	relaxed  bool
-	signal   Signal // zero when there was none
-	highest  uint64 // number ever seen on a segment
-	nascent  bool   // files that are no segment yet, or never will be, stand behind the newest one
+	signal   Signal        // zero when there was none
+	highest  uint64        // number ever seen on a segment
+	nascent  []segmentFile // that are no segment yet, or never will be, behind the newest one
 	segments []segmentFile
 	gaps     []gap
 	catalogs []string
@@ -77,7 +76,7 @@ func newFollower(o *opener, v *survey, folder *merkle.Folder) *follower {
 		f.signal = *o.signal
 	}
 	if o.chain != nil {
-		f.nascent = len(o.chain.broken) > 0
+		f.nascent = nascentIn(o.chain)
 		f.know(o.chain.links)
 	}
 	for i := range v.runs {
@@ -177,8 +176,14 @@ func (f *follower) close() {
 // Errors: I/O errors.
 func (f *follower) unchanged() (bool, error) {
 	n := f.newest
-	if n == nil || f.nascent {
+	if n == nil {
 		return false, nil
+	}
+	for _, was := range f.nascent {
+		e, err := f.base.Stat(segment.Name(was.id))
+		if err != nil || e.Size != was.size || !untouched(e.Stamp, was.stamp, n.when) {
+			return false, ignoreAbsent(err)
+		}
 	}
 	e, err := f.base.Stat(segment.Name(n.link.id))
 	if err != nil || e.Stamp.ID != n.link.stamp.ID || e.Size != n.link.size {
@@ -197,7 +202,21 @@ func (f *follower) unchanged() (bool, error) {
 		return false, err // it may prove frames that were seen before
 	}
 	// Bytes that are no frame stay what they are as long as nobody touches the file, as far as its time tells.
-	return blank || e.Stamp == n.link.stamp && n.when.UnixNano()-e.Stamp.Changed > int64(time.Second), nil
+	return blank || untouched(e.Stamp, n.link.stamp, n.when), nil
+}
+
+// untouched reports whether a file that had the stamp was when somebody looked, and now has is, was not written to, as far
+// as its time tells.
+func untouched(is, was vfs.Stamp, looked time.Time) bool {
+	return is == was && looked.UnixNano()-is.Changed > int64(time.Second)
+}
+
+// nascentIn returns the files that c leaves out.
+func nascentIn(c *chain) (files []segmentFile) {
+	for _, l := range c.broken {
+		files = append(files, l.segmentFile)
+	}
+	return files
 }
 
 func ignoreAbsent(err error) error {
@@ -219,7 +238,7 @@ func (n *newestSeen) blank() (bool, error) {
 
 // rest gives back what is needed while frames are read only.
 func (n *newestSeen) rest() {
-	n.frames, n.batch, n.raw, n.each, n.fence = nil, openBatch{}, event.Raw{}, nil, nil
+	n.frames, n.batch, n.raw, n.each, n.fence = nil, openBatch{}, nil, nil, nil
 }
 
 // compare checks that files continue what was seen: it returns those of unsealed segments that were touched since, and

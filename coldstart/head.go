@@ -1,58 +1,56 @@
 package coldstart
 
 import (
-	"context"
-	"fmt"
+	"errors"
 
 	"batpak/event"
+	"batpak/index"
 	"batpak/segment"
 )
 
-// checkHead checks that the log holds the event that the caller expects. It reads the frames of one segment.
+// checkHead checks that the log holds the event that the caller expects. It looks it up as a read does: it costs one
+// frame.
 //
-// Errors: *[HeadMismatchError].
-func (o *opener) checkHead(ctx context.Context, t *tail) error {
+// Errors: *[HeadMismatchError]; *[CorruptError] for a frame that does not hold; *[segment.FooterError]; I/O errors.
+func (o *opener) checkHead(v *survey) error {
 	want := o.cfg.ExpectHead
 	if want == nil {
 		return nil
 	}
-	mismatch := &HeadMismatchError{Want: *want, LastSeq: o.nextSeq(t) - 1}
-	for _, l := range o.chain.links {
-		end, last := int64(wholeFile), o.nextSeq(t)-1
-		if l.next != nil {
-			end, last = l.end(), l.next.LastSeq
-		}
-		if want.Seq < l.header.FirstSeq || want.Seq > last {
-			continue
-		}
-		if t != nil && l == t.link {
-			end = t.at.offset
-		}
-		hash, err := o.hashAt(ctx, l, end, want.Seq)
-		if err != nil {
-			return err
-		}
-		if hash == want.Hash {
-			return nil
-		}
-		mismatch.Hash = hash
+	hash, err := v.hashOf(want.Seq)
+	var frame *segment.FrameError
+	switch {
+	case errors.As(err, &frame):
+		return corrupt(frame.Segment, frame.Offset, want.Seq, want.Seq, "frame of the expected head", err)
+	case err != nil:
+		return err
+	case hash != want.Hash:
+		return &HeadMismatchError{Want: *want, LastSeq: o.nextSeq(v.tail) - 1, Hash: hash}
 	}
-	return mismatch
+	return nil
 }
 
-// hashAt returns the hash of event seq in a segment whose frames end at end, zero when it is not there.
-func (o *opener) hashAt(ctx context.Context, l *link, end int64, seq uint64) (hash event.Hash, err error) {
-	f, err := o.dir.OpenRead(segment.Name(l.id))
-	if err != nil {
-		return hash, fmt.Errorf("open segment %06d: %w", l.id, err)
+// hashOf returns the hash of event seq, zero when it is not there.
+func (v *survey) hashOf(seq uint64) (event.Hash, error) {
+	if t := v.tail; t != nil && seq >= t.header.FirstSeq {
+		hash, _, err := index.HashOf(seq, t.cover.runs, t.active)
+		return hash, err
 	}
-	defer f.Close()
-	s := newScan(f, &l.header, startOf(&l.header), end, end)
-	s.each = func(r *event.Raw, _, _ uint32) error {
-		if r.Seq == seq {
-			hash = r.Hash
+	for i := range v.runs {
+		r := &v.runs[i]
+		if seq < r.link.header.FirstSeq || seq > r.link.next.LastSeq {
+			continue
 		}
-		return nil
+		var sealed []*index.Sealed
+		var active *index.Active
+		if r.sealed != nil {
+			sealed = []*index.Sealed{r.sealed}
+		} else {
+			sealed, active = r.frames.cover.runs, r.frames.active
+		}
+		if hash, ok, err := index.HashOf(seq, sealed, active); ok || err != nil {
+			return hash, err
+		}
 	}
-	return hash, s.run(ctx)
+	return event.Hash{}, nil
 }

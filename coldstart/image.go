@@ -111,6 +111,22 @@ func appendImage(dst []byte, m *image) []byte {
 
 func imageSum(b []byte) uint32 { return wire.Sum(wire.Sum(0, b[:offImageSum]), b[offImageSum+4:]) }
 
+// imageHeadLen is how much of a snapshot, and of a checkpoint, tells its version.
+const imageHeadLen = offImageSum
+
+// looksNewer reports whether a snapshot or checkpoint that begins with b is of a newer version, if its checksum holds.
+func looksNewer(b []byte) bool {
+	magic := string(b[:8])
+	return (magic == imageMagic || magic == checkpointMagic) &&
+		(binary.LittleEndian.Uint16(b[8:]) > imageVersion || binary.LittleEndian.Uint16(b[10:]) != 0)
+}
+
+const (
+	_ uint = imageVersion - checkpointVersion
+	_ uint = checkpointVersion - imageVersion
+	_ uint = offImageSum - offCheckpointSum
+)
+
 // decodeImage decodes b, of which it keeps nothing. Nothing is believed before the checksum.
 //
 // Errors: [ErrDamaged]; [ErrForeign] for an image of another store; [ErrFuture].

@@ -1,6 +1,9 @@
 package coldstart
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,6 +77,13 @@ func list(dir vfs.Dir) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
+	return sortOut(entries)
+}
+
+// sortOut makes a listing of what a directory holds.
+//
+// Errors: *[vfs.UnsafePathError], as list.
+func sortOut(entries []vfs.Entry) (*listing, error) {
 	l := new(listing)
 	for _, e := range entries {
 		if err := l.add(e); err != nil {
@@ -81,6 +91,27 @@ func list(dir vfs.Dir) (*listing, error) {
 		}
 	}
 	return l, nil
+}
+
+// statSegments returns files with what the system says of them, without those that are gone.
+//
+// Errors: as list.
+func statSegments(dir vfs.Dir, files []segmentFile) ([]segmentFile, error) {
+	kept := make([]segmentFile, 0, len(files))
+	for _, f := range files {
+		name := segment.Name(f.id)
+		e, err := dir.Stat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // removed since
+		case err != nil:
+			return nil, fmt.Errorf("look at segment %06d: %w", f.id, err)
+		case !e.Mode.IsRegular() && !planted.On(planted.LinkFollowed):
+			return nil, &vfs.UnsafePathError{Name: name, Reason: "not a regular file"}
+		}
+		kept = append(kept, segmentFile{f.id, e.Size, e.Stamp})
+	}
+	return kept, nil
 }
 
 // has reports whether there is a file of the store with this name that is no segment.

@@ -144,6 +144,12 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 	if err := o.identify(true); err != nil {
 		return nil, err
 	}
+	if err := o.caches().refuseNewer(); err != nil { // before anything is changed
+		return nil, err
+	}
+	if err := o.readEvidence(); err != nil {
+		return nil, err
+	}
 	if err := o.resolvePending(ctx); err != nil {
 		return nil, err
 	}
@@ -162,7 +168,18 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 
 // identify reads the store's identity; in an empty directory it makes one, if it may.
 func (o *opener) identify(create bool) error {
-	l, err := list(o.dir)
+	listed := vfs.Dir.List
+	if create { // nobody writes, so there is time to look at what is needed only
+		listed = vfs.Dir.Names
+	}
+	entries, err := listed(o.dir)
+	if err != nil {
+		return err
+	}
+	l, err := sortOut(entries)
+	if err == nil && create {
+		l.segments, err = statSegments(o.dir, l.segments)
+	}
 	if err != nil {
 		return err
 	}
@@ -187,10 +204,6 @@ func (o *opener) identify(create bool) error {
 
 // survey reads everything that tells the state of the store, and changes nothing. On an error nothing stays open.
 func (o *opener) survey(ctx context.Context) (v *survey, err error) {
-	// Evidence first: what it names was there before the directory is listed, beside a writer, too.
-	if err := o.readEvidence(); err != nil {
-		return nil, err
-	}
 	if o.known, err = o.readHidden(); err != nil {
 		return nil, err
 	}
@@ -208,21 +221,9 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 			found.close()
 		}
 	}()
-	if v.runs, err = o.restore(ctx); err != nil {
+	if err := o.readLog(ctx, v); err != nil {
 		return nil, err
 	}
-	v.broken = o.chain.broken
-	o.phase(o.report.Rung.String())
-	if l := o.chain.newest(); l != nil {
-		if v.tail, err = o.readTail(ctx, l); err != nil {
-			return nil, err
-		}
-		o.steps.step(v.tail.lastSeq())
-		if err := o.cfg.Hook.Hit(o.site(l.id, v.tail.at.seq)); err != nil {
-			return nil, err
-		}
-	}
-	o.phase("tail")
 	if err := o.verdicts(v); err != nil {
 		return nil, err
 	}
@@ -238,7 +239,27 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // nothing has been changed yet
 	}
-	return v, o.checkHead(ctx, v.tail)
+	return v, o.checkHead(v)
+}
+
+// readLog makes all segments readable: the older ones by the first rung that holds, the newest by its frames.
+func (o *opener) readLog(ctx context.Context, v *survey) (err error) {
+	if v.runs, err = o.restore(ctx); err != nil {
+		return err
+	}
+	v.broken = o.chain.broken
+	o.phase(o.report.Rung.String())
+	if l := o.chain.newest(); l != nil {
+		if v.tail, err = o.readTail(ctx, l); err != nil {
+			return err
+		}
+		o.steps.step(v.tail.lastSeq())
+		if err := o.cfg.Hook.Hit(o.site(l.id, v.tail.at.seq)); err != nil {
+			return err
+		}
+	}
+	o.phase("tail")
+	return nil
 }
 
 // count fills in what the report says about the segments.
@@ -316,7 +337,7 @@ func (o *opener) newState(v *survey) (*State, error) {
 		s.anchored = *o.anchor
 		s.anchor.generation, s.anchor.whole = o.anchor.generation, !o.rotten
 	}
-	var sealed []*index.Sealed
+	sealed := make([]*index.Sealed, 0, len(v.runs)+8)
 	var memory []*replay
 	if o.image != nil {
 		whole := o.report.Rung == RungSnapshot && (o.listing.has(checkpointName) || o.cfg.NoCheckpoint)
@@ -345,24 +366,24 @@ func (o *opener) newState(v *survey) (*State, error) {
 	s.evicted.use(v.keys)
 	s.Fences, s.Fenced, s.Derived, s.created = v.hidden.File, o.meta.Fenced, v.hidden.stale, o.meta.Created
 	v.keys = nil
-	s.Set = index.NewSet(sealed, nil)
 	s.Folder = merkle.NewFolder(merkle.Range{})
+	var active *index.Active
+	if t := v.tail; t != nil {
+		sealed, active = append(sealed, t.cover.runs...), t.active
+		s.Folder, s.recut = t.folder, len(t.cover.runs) > 0
+		s.LastSeq, s.LastHLC, s.NextSeq = t.lastSeq(), t.at.hlc, t.at.seq+1
+		s.older.push(t.header)
+	}
+	s.Set = index.NewSet(sealed, active, s.newCatalogs(o.listing.catalogs)...)
 	for _, r := range memory {
 		r.join(s.Set)
 		if r.active.Added() == 0 {
 			s.Set.Drop(r.active)
 		}
 	}
-	if t := v.tail; t != nil {
-		t.join(s.Set)
-		s.older.push(t.header)
-		s.Folder, s.recut = t.folder, len(t.cover.runs) > 0
-		s.LastSeq, s.LastHLC, s.NextSeq = t.lastSeq(), t.at.hlc, t.at.seq+1
-	}
 	if o.image != nil && planted.On(planted.SnapshotAheadTrusted) {
 		s.NextSeq = max(s.NextSeq, o.image.watermark.seq+1)
 	}
-	s.useCatalogs(o.listing.catalogs)
 	return s, nil
 }
 

@@ -123,6 +123,78 @@ func TestExpectHead(t *testing.T) {
 	}
 }
 
+// TestExpectHeadReadsOneFrame: an expected head costs a look into an index and one frame, wherever it is: in a sealed
+// segment, under an index block, behind it.
+func TestExpectHeadReadsOneFrame(t *testing.T) {
+	mem := vfs.NewMem()
+	cfg := testConfig(mem)
+	cfg.SegmentSize = 1 << 20
+	s := openTest(t, cfg)
+	grow := func() { s.write(s.group(100, false, 5000)); s.sync() }
+	grow()
+	s.seal(s.rotate())
+	grow()
+	s.st.Folder.Fold()
+	if err := s.st.IndexBlock(context.Background(), s.st.Writer, s.seq); err != nil {
+		t.Fatal(err)
+	}
+	s.append(3)
+	if err := s.st.WriteImages(); err != nil {
+		t.Fatal(err)
+	}
+	want := maps.Clone(s.events)
+	s.close()
+	var bytes int
+	cfg.FS = vfs.Inject(mem, func(c vfs.Call) vfs.Decision {
+		if _, ok := segment.ParseName(c.Name); ok && c.Kind == vfs.OpRead {
+			bytes += c.Len
+		}
+		return vfs.Decision{}
+	})
+	open := func(head *Head) (int, error) {
+		bytes, cfg.ExpectHead = 0, head
+		st, err := Open(context.Background(), cfg)
+		if err == nil {
+			err = st.Close()
+		}
+		return bytes, err
+	}
+	without, err := open(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seq := range []uint64{1, 50, 100, 101, 200, 201, 203} {
+		got, err := open(&Head{seq, want[seq]})
+		if err != nil {
+			t.Errorf("head %d: %v", seq, err)
+		}
+		if most := without + 32<<10; got > most {
+			t.Errorf("head %d: %d bytes of segments read, want %d at most", seq, got, most)
+		}
+	}
+	if _, err := open(&Head{50, want[51]}); !errors.Is(err, ErrHeadMismatch) {
+		t.Errorf("another head: %v", err)
+	}
+	// The frame itself is damaged: that is not the history of somebody else.
+	b := mem.Files()[segment.Name(1)]
+	b[len(b)/2] ^= 1
+	mem.Rot(segment.Name(1), b)
+	refused := 0
+	for seq := uint64(1); seq <= 100; seq++ {
+		var corrupt *CorruptError
+		switch _, err := open(&Head{seq, want[seq]}); {
+		case err == nil:
+		case errors.As(err, &corrupt) && corrupt.Segment == 1 && corrupt.Offset > 0 && corrupt.FirstSeq == seq && corrupt.LastSeq == seq:
+			refused++
+		default:
+			t.Errorf("head %d with a rotten frame: %v", seq, err)
+		}
+	}
+	if refused != 1 {
+		t.Errorf("%d heads refused, want 1", refused)
+	}
+}
+
 func TestLock(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openTest(t, testConfig(fsys))

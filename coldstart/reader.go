@@ -88,6 +88,13 @@ func (o *opener) openUnlocked(ctx context.Context) (*State, error) {
 	if err := o.identify(false); err != nil {
 		return nil, err
 	}
+	// Evidence first: what it names was there before the directory is listed, beside a writer, too.
+	if err := o.readEvidence(); err != nil {
+		return nil, err
+	}
+	if err := o.caches().refuseNewer(); err != nil {
+		return nil, err
+	}
 	if err := o.viewPending(); err != nil {
 		return nil, err
 	}

@@ -228,3 +228,48 @@ func heldFiles(t testing.TB, dir string) (n int) {
 	}
 	return n + strings.Count(string(mapped), dir)
 }
+
+// TestRefreshBesideAHalfMadeSegment: what a writer that died has left behind the log costs a reader one look at that
+// file, and no list of the directory, for as long as it stays as it is.
+func TestRefreshBesideAHalfMadeSegment(t *testing.T) {
+	m := vfs.NewMem()
+	s := openTest(t, testConfig(m))
+	s.append(3)
+	s.crash()
+	m.SetFile(segment.Name(2), make([]byte, 100))
+	lists := 0
+	cfg := testConfig(vfs.Inject(m, func(c vfs.Call) vfs.Decision {
+		if c.Kind == vfs.OpList {
+			lists++
+		}
+		return vfs.Decision{}
+	}))
+	cfg.ReadOnly = true
+	r := openTest(t, cfg)
+	defer r.crash()
+	refresh := func(want bool) {
+		t.Helper()
+		if changed, err := r.st.Refresh(context.Background()); err != nil || changed != want {
+			t.Fatalf("Refresh = %v, %v, want %v", changed, err, want)
+		}
+	}
+	lists = 0
+	for range 10 {
+		refresh(false)
+	}
+	if lists > 0 {
+		t.Errorf("%d lists of the directory, want none", lists)
+	}
+	s = openTest(t, s.cfg) // takes the file out of the log
+	s.append(2)
+	refresh(true)
+	s.append(1)
+	refresh(true)
+	if got, err := readAll(r.st); err != nil || !maps.Equal(got, s.events) {
+		t.Errorf("%d events, want %d, %v", len(got), len(s.events), err)
+	}
+	s.seal(s.rotate())
+	s.append(1)
+	refresh(true)
+	s.close()
+}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"batpak/event"
+	"batpak/index"
+	"batpak/internal/vfs"
 	"batpak/segment"
 )
 
@@ -171,11 +173,11 @@ func reasonOf(err error) string {
 		word string
 		errs []error
 	}{
-		{"absent", []error{ErrAbsent, segment.ErrAbsent}},
-		{"stale", []error{ErrStale}},
-		{"foreign", []error{ErrForeign, segment.ErrForeign}},
-		{"future", []error{ErrFuture, segment.ErrFuture}},
-		{"damaged", []error{ErrDamaged, segment.ErrDamaged}},
+		{"absent", []error{ErrAbsent, segment.ErrAbsent, index.ErrCatalogAbsent}},
+		{"stale", []error{ErrStale, index.ErrCatalogStale}},
+		{"foreign", []error{ErrForeign, segment.ErrForeign, index.ErrCatalogForeign}},
+		{"future", []error{ErrFuture, segment.ErrFuture, index.ErrCatalogFuture}},
+		{"damaged", []error{ErrDamaged, segment.ErrDamaged, index.ErrCatalogDamaged, vfs.ErrMapFault}},
 	} {
 		if slices.ContainsFunc(r.errs, func(target error) bool { return errors.Is(err, target) }) {
 			return r.word

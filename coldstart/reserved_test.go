@@ -44,9 +44,15 @@ func TestReservedKindsAreCounted(t *testing.T) {
 		{RungCheckpoint, []string{snapshotName}, map[event.Kind]uint64{unknown: 4}},
 		{RungFooters, []string{checkpointName}, map[event.Kind]uint64{unknown: 4}},
 		{RungFooters, []string{segment.BlockName(2)}, map[event.Kind]uint64{unknown: 5, other: 2}},
+		{RungFrames, nil, map[event.Kind]uint64{unknown: 8, other: 2}},
 	} {
 		for _, name := range rung.remove {
 			m.DeleteFile(name)
+		}
+		if rung.name == RungFrames {
+			b := m.Files()[segment.Name(1)]
+			b[len(b)-1] ^= 1 // the footer's checksum
+			m.SetFile(segment.Name(1), b)
 		}
 		got, r, err := reopen(m, true)
 		if err != nil || !maps.Equal(got, events) {

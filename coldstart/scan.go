@@ -37,9 +37,10 @@ type scan struct {
 	// fence takes a fence frame; nil: nobody asks.
 	fence func(f *segment.Fence)
 
-	frames *segment.Scanner
-	raw    event.Raw
-	batch  openBatch
+	frames  *segment.Scanner
+	raw     *event.Raw // that the next event is decoded into; each may put another in its place
+	batch   openBatch
+	lasting bool // what each is given stays as it is for longer than the call
 
 	// What the scan has found.
 	at       mark   // behind the last frame or whole batch
@@ -72,7 +73,7 @@ type member struct {
 func newScan(src io.ReaderAt, h *segment.Header, from mark, limit, until int64) *scan {
 	return &scan{
 		header: h, src: src, until: until, frames: segment.NewScanner(src, h, from.offset, limit),
-		at: from, stop: from.offset, reserved: make(map[event.Kind]uint64),
+		raw: new(event.Raw), at: from, stop: from.offset, reserved: make(map[event.Kind]uint64),
 	}
 }
 
@@ -150,25 +151,26 @@ func (s *scan) takeFence(f *segment.Frame) error {
 
 // takeEvent checks one event and hands it on.
 func (s *scan) takeEvent(body []byte, offset, length uint32) error {
-	if err := s.raw.Decode(body); err != nil {
+	r := s.raw
+	if err := r.Decode(body); err != nil {
 		if errors.Is(err, event.ErrFuture) {
 			return &FutureError{File: segment.Name(s.header.Segment), Err: err}
 		}
 		return s.corrupt(int64(offset), "event", err)
 	}
 	switch {
-	case s.raw.Seq != s.at.seq+1 && !planted.On(planted.KeepFramesAfterHole):
-		return s.corrupt(int64(offset), fmt.Sprintf("sequence %d follows %d", s.raw.Seq, s.at.seq), nil)
-	case s.raw.HLC <= s.at.hlc:
+	case r.Seq != s.at.seq+1 && !planted.On(planted.KeepFramesAfterHole):
+		return s.corrupt(int64(offset), fmt.Sprintf("sequence %d follows %d", r.Seq, s.at.seq), nil)
+	case r.HLC <= s.at.hlc:
 		return s.corrupt(int64(offset), "HLC does not ascend", nil)
 	}
-	if err := s.each(&s.raw, offset, length); err != nil {
+	if err := s.each(r, offset, length); err != nil {
 		return err
 	}
-	s.at.seq, s.at.hlc = s.raw.Seq, s.raw.HLC
+	s.at.seq, s.at.hlc = r.Seq, r.HLC
 	s.events++
-	if s.raw.Kind.Unknown() {
-		s.reserved[s.raw.Kind]++
+	if r.Kind.Unknown() {
+		s.reserved[r.Kind]++
 	}
 	return nil
 }
@@ -184,6 +186,9 @@ func (s *scan) openBatch(f *segment.Frame) (done bool, err error) {
 		return true, nil
 	}
 	b.left, b.from, b.bodies, b.members = b.Count, f.End(), b.bodies[:0], b.members[:0]
+	if s.lasting {
+		b.bodies = nil
+	}
 	b.held = s.frames.Hold(int64(b.Length))
 	b.digest.Reset()
 	return false, nil

@@ -30,7 +30,7 @@ func (o *opener) fromSnapshot(ctx context.Context) ([]olderRun, error) {
 		defer m.Close()
 		var img *image
 		err = m.Guarded(func() error {
-			b, err := readMap(m, o.mostImage())
+			b, err := readMap(m, o.listing.mostImage())
 			if err == nil {
 				img, err = decodeImage(b, o.meta.Store)
 			}
@@ -49,7 +49,7 @@ func (o *opener) fromCheckpoint(ctx context.Context) ([]olderRun, error) {
 		return nil, ErrAbsent
 	}
 	return o.fromImage(ctx, checkpointName, func() (*image, error) {
-		most := o.mostImage()
+		most := o.listing.mostImage()
 		b, err := readArtifact(o.dir, checkpointName, int64(most)+checkpointSlack)
 		if err != nil {
 			return nil, err
@@ -110,14 +110,8 @@ func (o *opener) chainBehind(ctx context.Context, img *image) error {
 	if len(files) <= n {
 		return fmt.Errorf("%w: it lists %d segments and the next one, %d are there", ErrStale, n, len(files))
 	}
-	for i := range img.entries {
-		switch want := img.entries[i].file; {
-		case files[i].id != want.id || files[i].size != want.size:
-			return fmt.Errorf("%w: it lists segment %06d of %d bytes, segment %06d of %d is there", ErrStale,
-				want.id, want.size, files[i].id, files[i].size)
-		case files[i].stamp != want.stamp:
-			return fmt.Errorf("%w: segment %06d was touched since", ErrStale, want.id)
-		}
+	if err := img.isOf(files); err != nil {
+		return err
 	}
 	links := img.links()
 	chain, err := readChain(ctx, o.dir, o.meta.Store, links, files[n:])
@@ -136,6 +130,20 @@ func (o *opener) chainBehind(ctx context.Context, img *image) error {
 		return fmt.Errorf("%w: %s", ErrStale, reason)
 	}
 	o.chain = chain
+	return nil
+}
+
+// isOf checks that files begin with those that the image lists. Errors: [ErrStale].
+func (m *image) isOf(files []segmentFile) error {
+	for i := range m.entries {
+		switch want := m.entries[i].file; {
+		case files[i].id != want.id || files[i].size != want.size:
+			return fmt.Errorf("%w: it lists segment %06d of %d bytes, segment %06d of %d is there", ErrStale,
+				want.id, want.size, files[i].id, files[i].size)
+		case files[i].stamp != want.stamp:
+			return fmt.Errorf("%w: segment %06d was touched since", ErrStale, want.id)
+		}
+	}
 	return nil
 }
 
@@ -160,7 +168,7 @@ func (o *opener) restoreRest(ctx context.Context, rest []olderRun) error {
 }
 
 // mostImage bounds what is read of an image: one that lists so many more segments than are there is of no use.
-func (o *opener) mostImage() int { return imageLen(len(o.listing.segments)+4096, maxReserved) }
+func (l *listing) mostImage() int { return imageLen(len(l.segments)+4096, maxReserved) }
 
 // readMap returns a copy of what is mapped. Errors: [ErrDamaged] when that is more than most.
 func readMap(m *vfs.Map, most int) ([]byte, error) {

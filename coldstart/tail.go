@@ -97,9 +97,16 @@ func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until
 
 // read runs the scan and puts what it finds into memory, where nobody sees it before it is published.
 func (r *replay) read(ctx context.Context) error {
-	r.hashes = make([]event.Hash, 0, 256) // taken together: the folder has a lock
 	r.each = r.index
-	if err := r.run(ctx); err != nil {
+	var behind *ahead
+	if !r.fold { // the others are read several at once
+		behind = decodeAhead(r.scan, r.size-r.at.offset, r.index)
+	}
+	err := r.run(ctx)
+	if behind != nil {
+		err = behind.wait(err)
+	}
+	if err != nil {
 		return err
 	}
 	r.takeHashes()
@@ -109,7 +116,10 @@ func (r *replay) read(ctx context.Context) error {
 // index takes the next event.
 func (r *replay) index(raw *event.Raw, offset, length uint32) error {
 	if err := r.active.Add(raw, offset, length); err != nil {
-		return r.corrupt(int64(offset), "event does not follow its stream", err)
+		return corrupt(r.header.Segment, int64(offset), raw.Seq, 0, "event does not follow its stream", err)
+	}
+	if r.hashes == nil {
+		r.hashes = make([]event.Hash, 0, 256) // taken together: the folder has a lock
 	}
 	if r.hashes = append(r.hashes, raw.Hash); len(r.hashes) == cap(r.hashes) {
 		r.takeHashes()
@@ -211,8 +221,11 @@ func (o *opener) examine(t *tail) error {
 	case t.at.offset > t.durable:
 		t.facts.doubt = doubtful
 	}
-	if t.facts.rest == restBytes && o.hasFooter(t) {
-		t.facts.footer = sealed
+	if t.facts.rest == restBytes {
+		var err error
+		if t.facts.footer, err = o.footerOf(t); err != nil {
+			return err
+		}
 	}
 	t.plantBugs()
 	return nil
@@ -380,14 +393,22 @@ func lastNonZeroIn(src io.ReaderAt, from, to int64) (int64, error) {
 	return last, nil
 }
 
-// hasFooter reports whether the file ends in a footer: then it was sealed, and a later segment was there.
-func (o *opener) hasFooter(t *tail) bool {
+// footerOf reports whether the file ends in a footer: then it was sealed, and a later segment was there.
+//
+// Errors: *[FutureError].
+func (o *opener) footerOf(t *tail) (footerFact, error) {
 	s, err := index.OpenSealed(o.dir, o.meta.Store, t.link.id)
+	if errors.Is(err, segment.ErrFuture) {
+		return unsealed, &FutureError{File: segment.Name(t.link.id), Err: err}
+	}
 	if err != nil {
-		return false
+		return unsealed, nil
 	}
 	defer s.Close()
-	return s.Summary().End == t.stop
+	if s.Summary().End != t.stop {
+		return unsealed, nil
+	}
+	return sealed, nil
 }
 
 // plantBugs falsifies the facts where a test asks for it.

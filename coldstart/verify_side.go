@@ -58,8 +58,11 @@ func (v *verifier) caches() error {
 		if err == nil {
 			err = errors.Join(c.Verify(), c.Close())
 		}
-		if err != nil {
-			v.note(Finding{File: name, Reason: "a cache, which the next open makes again", Err: err})
+		if err == nil {
+			continue
+		}
+		if err := note(name, err); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"sync"
@@ -61,6 +62,35 @@ func OpenCatalog(dir vfs.Dir, store [16]byte, name string) (*Catalog, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// CatalogIsNewer reports whether the file of that name in dir is a catalog that only a newer version can read. Of others
+// it reads a few bytes; a file that is gone, or is no catalog, is not newer.
+//
+// Errors: those of the directory and of reading.
+func CatalogIsNewer(dir vfs.Dir, name string) (bool, error) {
+	f, err := dir.OpenRead(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("open %s: %w", name, err)
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err == nil && size >= catalogTailLen {
+		tail := make([]byte, catalogTailLen)
+		if _, err = f.ReadAt(tail, size-catalogTailLen); err == nil && looksNewer(tail) {
+			_, _, err = readCatalogHead(f, size)
+		}
+	}
+	switch {
+	case errors.Is(err, ErrCatalogFuture):
+		return true, nil
+	case err == nil, errors.Is(err, ErrCatalogDamaged), errors.Is(err, io.EOF):
+		return false, nil
+	}
+	return false, fmt.Errorf("read %s: %w", name, err)
 }
 
 // Name returns the file's name.
@@ -269,7 +299,7 @@ func (c *Catalog) open() (*openCatalog, error) {
 
 // start reads the trailer and the page sums.
 func (o *openCatalog) start(c *Catalog) error {
-	head, reason, err := readCatalogHead(o.m)
+	head, reason, err := readCatalogHead(o.m, int64(o.m.Len()))
 	if err != nil {
 		return &CatalogError{File: o.name, Offset: int64(o.m.Len()), Reason: reason, Err: err}
 	}

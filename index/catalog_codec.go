@@ -4,12 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 	"strconv"
 	"strings"
 
 	"batpak/internal/paged"
-	"batpak/internal/vfs"
 	"batpak/internal/wire"
 	"batpak/segment"
 )
@@ -211,19 +211,18 @@ func appendCatalogHead(dst []byte, h *catalogHead) []byte {
 	return le.AppendUint32(dst, wire.Sum(0, dst[start:]))
 }
 
-// readCatalogHead reads the trailer that ends m.
+// readCatalogHead reads the trailer that ends the first end bytes of m, which are all of it.
 //
-// Errors: one of the conditions, with its reason; the error of the map.
-func readCatalogHead(m *vfs.Map) (h catalogHead, reason string, err error) {
-	end := int64(m.Len())
-	var tail [catalogTailLen]byte
+// Errors: one of the conditions, with its reason; the error of m.
+func readCatalogHead(m io.ReaderAt, end int64) (h catalogHead, reason string, err error) {
+	tail := make([]byte, catalogTailLen)
 	if end < catalogTailLen {
 		return h, "file too short", ErrCatalogDamaged
 	}
-	if _, err := m.ReadAt(tail[:], end-catalogTailLen); err != nil {
+	if _, err := m.ReadAt(tail, end-catalogTailLen); err != nil {
 		return h, "read", err
 	}
-	n := int64(binary.LittleEndian.Uint32(tail[:]))
+	n := int64(binary.LittleEndian.Uint32(tail))
 	if string(tail[8:12]) != catalogMagic || n < catalogTailLen || n > min(end, 1<<16) {
 		return h, "no trailer", ErrCatalogDamaged
 	}
@@ -240,6 +239,12 @@ func readCatalogHead(m *vfs.Map) (h catalogHead, reason string, err error) {
 	return h, "", nil
 }
 
+// looksNewer reports whether a catalog whose trailer ends in tail is of a newer version, if its checksum holds.
+func looksNewer(tail []byte) bool {
+	le := binary.LittleEndian
+	return le.Uint16(tail[4:]) > catalogVersion || le.Uint16(tail[6:]) != 0
+}
+
 // decodeCatalogHead decodes a whole trailer. Nothing is believed before its checksum.
 func decodeCatalogHead(b []byte) (h catalogHead, reason string, err error) {
 	if len(b) < catalogTailLen {
@@ -250,7 +255,7 @@ func decodeCatalogHead(b []byte) (h catalogHead, reason string, err error) {
 	switch {
 	case wire.Sum(0, b[:at]) != le.Uint32(b[at:]) || string(tail[8:12]) != catalogMagic || int(le.Uint32(tail)) != len(b):
 		return h, "checksum", ErrCatalogDamaged
-	case le.Uint16(tail[4:]) > catalogVersion || le.Uint16(tail[6:]) != 0:
+	case looksNewer(tail):
 		return h, "version", ErrCatalogFuture
 	case len(b) != catalogTrailer || le.Uint16(tail[4:]) != catalogVersion:
 		return h, "trailer length", ErrCatalogDamaged

@@ -72,15 +72,16 @@ type epoch struct {
 	spans    []span // runs that they are asked for; ascending, disjoint
 }
 
-// NewSet returns a set of the sealed segments and, unless it is nil, the active one. Nothing is visible yet. It takes
-// over all of them: they are closed by Set.Close at the latest.
-func NewSet(sealed []*Sealed, active *Active) *Set {
+// NewSet returns a set of sealed segments or index blocks and, unless it is nil, the active segment, with catalogs to ask
+// first; see [Set.SetCatalogs]. Nothing is visible yet. It takes over all of them: they are closed by Set.Close at the
+// latest.
+func NewSet(sealed []*Sealed, active *Active, catalogs ...*Catalog) *Set {
 	s := new(Set)
 	runs := sealedRuns(sealed)
 	if active != nil {
 		runs = append(runs, run{first: active.firstSeq, memory: active})
 	}
-	s.replace(newEpoch(s, runs, nil))
+	s.replace(newEpoch(s, runs, catalogs))
 	return s
 }
 

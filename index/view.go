@@ -117,6 +117,14 @@ func (v *View) EventBySeq(seq uint64) (ev event.Event, ok bool, err error) {
 	}
 	var raw event.Raw
 	r := &v.e.runs[v.e.runOfSeq(seq)]
+	if ok, err = r.rawBySeq(seq, &raw); err != nil || !ok {
+		return event.Event{}, false, err
+	}
+	return raw.Event(), true, nil
+}
+
+// rawBySeq fills raw with the event of the run that has the given sequence.
+func (r *run) rawBySeq(seq uint64, raw *event.Raw) (ok bool, err error) {
 	err = r.read(func(t table) error {
 		row, err := t.rowOfSeq(seq)
 		if err != nil || row == t.count() {
@@ -128,12 +136,30 @@ func (v *View) EventBySeq(seq uint64) (ev event.Event, ok bool, err error) {
 		}
 		ok = true
 		f := t.frames()
-		return f.readExact(&raw, p)
+		return f.readExact(raw, p)
 	})
-	if err != nil || !ok {
-		return event.Event{}, false, err
+	return ok, err
+}
+
+// HashOf returns the hash of the event with the given sequence, for who has no Set yet: it looks into sealed segments or
+// index blocks, and into an active segment, unless it is nil, as far as that is published.
+//
+// Errors: as EventByID.
+func HashOf(seq uint64, sealed []*Sealed, active *Active) (hash event.Hash, ok bool, err error) {
+	runs := sealedRuns(sealed)
+	if active != nil {
+		runs = append(runs, run{first: active.firstSeq, memory: active})
 	}
-	return raw.Event(), true, nil
+	var raw event.Raw
+	for i := range runs {
+		if first, last, any := runs[i].bounds(); !any || seq < first || seq > last {
+			continue
+		}
+		if ok, err = runs[i].rawBySeq(seq, &raw); ok || err != nil {
+			return raw.Hash, ok && err == nil, err
+		}
+	}
+	return hash, false, nil
 }
 
 // read calls fn with the run's table, guarded.

@@ -3,7 +3,6 @@ package segment
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"batpak/internal/vfs"
 	"batpak/internal/wire"
@@ -41,7 +40,9 @@ const (
 )
 
 // BlockName returns the name of the file that holds the index blocks of segment id.
-func BlockName(id uint64) string { return fmt.Sprintf("%0*d%s", nameDigits, id, BlockSuffix) }
+func BlockName(id uint64) string {
+	return string(appendName(make([]byte, 0, nameDigits+len(BlockSuffix)), id, BlockSuffix))
+}
 
 // A Block is one index block, opened where it lies.
 type Block struct {

@@ -2,7 +2,6 @@ package segment
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -190,7 +189,19 @@ const nameDigits = 10
 const MaxID = 9_999_999_999
 
 // Name returns the file name of segment id.
-func Name(id uint64) string { return fmt.Sprintf("%0*d%s", nameDigits, id, Suffix) }
+func Name(id uint64) string {
+	return string(appendName(make([]byte, 0, nameDigits+len(Suffix)), id, Suffix))
+}
+
+// appendName appends the digits of a segment's name, and a suffix.
+func appendName(dst []byte, id uint64, suffix string) []byte {
+	for limit := uint64(1e9); limit > id && limit > 1; limit /= 10 { // 1e9 has nameDigits digits
+		dst = append(dst, '0')
+	}
+	return append(strconv.AppendUint(dst, id, 10), suffix...)
+}
+
+const _ uint = nameDigits - 10 // as appendName has it
 
 // ParseName is the inverse of [Name]: one spelling per number, numbers start at 1.
 func ParseName(name string) (id uint64, ok bool) {
@@ -199,5 +210,5 @@ func ParseName(name string) (id uint64, ok bool) {
 		return 0, false
 	}
 	id, err := strconv.ParseUint(digits, 10, 64)
-	return id, err == nil && id > 0 && Name(id) == name
+	return id, err == nil && id > 0 // so many digits spell one number in one way
 }

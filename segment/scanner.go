@@ -20,9 +20,10 @@ type Scanner struct {
 	segment uint64
 	limit   int64 // where frames end at the latest: file size, or a known end
 
-	buf   []byte // block read from src
-	base  int64  // offset of buf[0] in the file
-	pos   int64  // offset of the next frame
+	swap  func(block []byte) []byte // nil: the block is read into again
+	buf   []byte                    // block read from src
+	base  int64                     // offset of buf[0] in the file
+	pos   int64                     // offset of the next frame
 	frame Frame
 	why   flaw
 	err   error
@@ -75,6 +76,10 @@ func (s *Scanner) window(n int) ([]byte, error) {
 	return s.fill(n)
 }
 
+// Swap makes the scanner call swap whenever it has read a block, nil before the first, for one to read into that no
+// earlier frame lies in; nil makes it a new one. A nil swap ends that.
+func (s *Scanner) Swap(swap func(block []byte) []byte) { s.swap = swap }
+
 // fill is window where the block does not hold the bytes.
 func (s *Scanner) fill(n int) ([]byte, error) {
 	n = int(min(int64(n), s.limit-s.pos))
@@ -83,6 +88,9 @@ func (s *Scanner) fill(n int) ([]byte, error) {
 		return rest[:n], nil
 	}
 	size := int(min(int64(max(scanBlock, n)), s.limit-s.pos))
+	if s.swap != nil {
+		s.buf = s.swap(s.buf)
+	}
 	if cap(s.buf) < size {
 		s.buf = make([]byte, size)
 	}

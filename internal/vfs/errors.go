@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 )
+
+// errNotDir is the errno of a path that ought to be a directory.
+const errNotDir = syscall.ENOTDIR
 
 var (
 	// ErrLocked says that somebody holds the lock. It comes as *[LockedError].

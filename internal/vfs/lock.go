@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 
@@ -28,12 +29,12 @@ type lockRegistry struct {
 }
 
 type heldLock struct {
-	dir  fs.FileInfo // of the directory, compared by inode
+	dir  fileID // of the directory
 	name string
 }
 
 // claim registers the lock, or reports that it is taken.
-func (r *lockRegistry) claim(dir fs.FileInfo, name string) bool {
+func (r *lockRegistry) claim(dir fileID, name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.findLocked(dir, name) >= 0 {
@@ -44,7 +45,7 @@ func (r *lockRegistry) claim(dir fs.FileInfo, name string) bool {
 }
 
 // release takes the lock off the register.
-func (r *lockRegistry) release(dir fs.FileInfo, name string) {
+func (r *lockRegistry) release(dir fileID, name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if i := r.findLocked(dir, name); i >= 0 {
@@ -54,9 +55,9 @@ func (r *lockRegistry) release(dir fs.FileInfo, name string) {
 	}
 }
 
-func (r *lockRegistry) findLocked(dir fs.FileInfo, name string) int {
+func (r *lockRegistry) findLocked(dir fileID, name string) int {
 	for i, l := range r.held {
-		if l.name == name && os.SameFile(l.dir, dir) {
+		if l.name == name && l.dir.same(dir) {
 			return i
 		}
 	}
@@ -66,65 +67,65 @@ func (r *lockRegistry) findLocked(dir fs.FileInfo, name string) int {
 // An osLock is a locked file. Closing it releases the system's lock first, the register second.
 type osLock struct {
 	osFile
-	once    sync.Once
-	release func()
+	dir  *osDir
+	name string
+	once sync.Once
 }
 
 func (l *osLock) Close() error {
 	err := fs.ErrClosed
 	l.once.Do(func() {
 		if planted.On(planted.LockFileDeletedAtClose) {
-			_ = os.Remove(l.f.Name())
+			_ = os.Remove(filepath.Join(l.dir.path, l.name))
 		}
 		// A child process between fork and exec may hold a copy of the descriptor: unlock, then close.
-		err = errors.Join(unlockFile(l.f), l.f.Close())
-		l.release()
+		err = errors.Join(l.f.unlock(), l.f.Close())
+		heldLocks.release(l.dir.id, l.name)
 	})
 	return err
 }
 
 func (d *osDir) Lock(name string) (LockFile, error) {
-	path, err := d.join("lock", name)
-	if err != nil {
+	if err := d.check("lock", name); err != nil {
 		return nil, err
 	}
-	if !heldLocks.claim(d.info, name) {
+	path := d.join(name)
+	if !heldLocks.claim(d.id, name) {
 		return nil, &LockedError{Path: path, PID: os.Getpid()}
 	}
-	release := func() { heldLocks.release(d.info, name) }
 	if planted.On(planted.LockByPIDFile) {
 		if _, err := os.Lstat(path); err == nil {
-			release()
+			heldLocks.release(d.id, name)
 			return nil, &LockedError{Path: path}
 		}
 	}
-	f, err := d.lockPath(path)
+	f, err := d.lockFile(path, name)
 	if err != nil {
-		release()
+		heldLocks.release(d.id, name)
 		return nil, err
 	}
-	l := &osLock{osFile: osFile{f}, release: release}
+	l := &osLock{osFile: osFile{f}, dir: d, name: name}
 	// The hint is for people; a full disk is no reason to refuse the lock.
 	_, _ = l.WriteAt(lockHint(os.Getpid()), 0)
 	return l, nil
 }
 
-// lockPath opens and locks the file at path, and starts again when another file took the path meanwhile:
+// lockFile opens and locks the file name, and starts again when another file took the name meanwhile:
 // the lock would then be on a file that no one else looks at.
-func (d *osDir) lockPath(path string) (*os.File, error) {
+func (d *osDir) lockFile(path, name string) (*handle, error) {
 	for range maxLockAttempts {
-		f, info, err := openRegular(path, os.O_RDWR|os.O_CREATE, d.filePerm)
+		f, s, err := openRegular(d.handle, name, os.O_RDWR|os.O_CREATE, d.filePerm)
 		if err != nil {
 			return nil, err
 		}
-		if err := lockFile(f); errors.Is(err, errWouldBlock) {
+		if err := f.lock(); errors.Is(err, errWouldBlock) {
 			held := &LockedError{Path: path, PID: readLockHint(f)}
 			return nil, errors.Join(held, f.Close())
 		} else if err != nil {
-			return nil, errors.Join(&fs.PathError{Op: "lock", Path: path, Err: err}, f.Close())
+			return nil, errors.Join(err, f.Close())
 		}
-		now, err := os.Lstat(path)
-		if err == nil && os.SameFile(info, now) {
+		now, err := d.handle.lstat(name)
+		if err == nil && now.id.same(s.id) {
 			return f, nil
 		}
 		if closeErr := f.Close(); closeErr != nil {

@@ -2,7 +2,6 @@ package vfs
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,109 +24,98 @@ func (osFS) OpenDir(path string, o DirOptions) (Dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	d, err := openDir(path)
 	if o.Create {
-		if err := makeDir(path, o.DirPerm); err != nil {
-			return nil, err
-		}
+		d, err = madeDir(d, err, path, o.DirPerm)
 	}
-	f, err := openDirHandle(path)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil && !info.IsDir() {
-		err = &fs.PathError{Op: "opendir", Path: path, Err: errNotDir}
-	}
+	s, err := d.status()
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, d.Close())
 	}
-	return &osDir{path: path, handle: f, info: info, filePerm: o.FilePerm}, nil
+	return &osDir{path: path, handle: d, id: s.id, filePerm: o.FilePerm}, nil
 }
 
-// makeDir makes the directory path and its missing parents, each name durable before the next is made.
-// For that reason a directory that holds something has a durable name, and only an empty one that is
-// already there may be the left-over of a crash between mkdir and sync.
-func makeDir(path string, perm fs.FileMode) error {
-	empty, err := isEmptyDir(path)
+// madeDir makes the directory path and its missing parents, each name durable before the next is made; d and err are
+// what opening it has given. For that reason a directory that holds something has a durable name, and only an empty one
+// that is already there may be the left-over of a crash between mkdir and sync.
+func madeDir(d *dirHandle, err error, path string, perm fs.FileMode) (*dirHandle, error) {
 	parent := filepath.Dir(path)
 	switch {
-	case err == nil && (!empty || parent == path):
-		return nil
 	case err == nil:
-		err = syncDirAt(parent)
-		if errors.Is(err, fs.ErrPermission) {
-			return nil // not ours to sync: someone else made the directory for us
+		if err := madeBefore(d, parent); err != nil {
+			return nil, errors.Join(err, d.Close())
 		}
-		return err
+		return d, nil
 	case !errors.Is(err, fs.ErrNotExist) || parent == path:
-		return err
+		return nil, err
 	}
-	if err := makeDir(parent, perm); err != nil {
-		return err
+	p, err := openDir(parent)
+	if p, err = madeDir(p, err, parent, perm); err != nil {
+		return nil, err
 	}
-	if err := os.Mkdir(path, perm); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	if err = os.Mkdir(path, perm); err == nil || errors.Is(err, fs.ErrExist) {
+		err = p.sync()
 	}
-	return syncDirAt(parent)
+	if err = errors.Join(err, p.Close()); err != nil {
+		return nil, err
+	}
+	return openDir(path)
 }
 
-// isEmptyDir reports whether the directory at path holds nothing.
-func isEmptyDir(path string) (bool, error) {
-	f, err := openDirHandle(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	_, err = f.Readdirnames(1)
-	if errors.Is(err, io.EOF) {
-		return true, nil
-	}
-	return false, err
-}
-
-// syncDirAt syncs the directory at path.
-func syncDirAt(path string) error {
-	f, err := openDirHandle(path)
-	if err != nil {
+// madeBefore sees to it that the name of a directory that was there is durable.
+func madeBefore(d *dirHandle, parent string) error {
+	empty, err := d.empty()
+	if err != nil || !empty || parent == d.dir {
 		return err
 	}
-	return errors.Join(syncDir(f), f.Close())
+	p, err := openDir(parent)
+	if err == nil {
+		err = errors.Join(p.sync(), p.Close())
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // not ours to sync: someone else made the directory for us
+	}
+	return err
 }
 
-// An osDir reaches its files by absolute path; the open handle serves to sync and to identify it.
+// An osDir is an open directory of the operating system.
 type osDir struct {
 	path     string
-	handle   *os.File
-	info     fs.FileInfo // of handle
+	handle   *dirHandle
+	id       fileID // of handle
 	filePerm fs.FileMode
 	closed   atomic.Bool
 }
 
 func (d *osDir) Path() string { return d.path }
 
-// join returns the path of the file name.
-func (d *osDir) join(op, name string) (string, error) {
+// check refuses a bad name and a closed directory.
+func (d *osDir) check(op, name string) error {
 	if err := CheckName(name); err != nil {
-		return "", err
+		return err
 	}
-	path := filepath.Join(d.path, name)
 	if d.closed.Load() {
-		return "", &fs.PathError{Op: op, Path: path, Err: fs.ErrClosed}
+		return &fs.PathError{Op: op, Path: d.join(name), Err: fs.ErrClosed}
 	}
-	return path, nil
+	return nil
 }
 
+// join returns the path of the file name.
+func (d *osDir) join(name string) string { return filepath.Join(d.path, name) }
+
 func (d *osDir) Create(name string) (File, error) {
-	path, err := d.join("create", name)
-	if err != nil {
+	if err := d.check("create", name); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR|safeFlags, d.filePerm)
+	f, _, err := d.handle.open(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, d.filePerm)
 	if err != nil {
 		return nil, err
 	}
 	if planted.On(planted.WorldReadableFiles) {
-		_ = f.Chmod(0o644)
+		_ = f.chmod(0o644)
 	}
 	return &osFile{f: f}, nil
 }
@@ -141,11 +129,10 @@ func (d *osDir) OpenWrite(name string) (File, error) {
 }
 
 func (d *osDir) open(op, name string, flag int) (File, error) {
-	path, err := d.join(op, name)
-	if err != nil {
+	if err := d.check(op, name); err != nil {
 		return nil, err
 	}
-	f, _, err := openRegular(path, flag, 0)
+	f, _, err := openRegular(d.handle, name, flag, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -153,14 +140,14 @@ func (d *osDir) open(op, name string, flag int) (File, error) {
 }
 
 func (d *osDir) Map(name string) (*Map, error) {
-	path, err := d.join("map", name)
-	if err != nil {
+	if err := d.check("map", name); err != nil {
 		return nil, err
 	}
+	path := d.join(name)
 	// mmap opens by path, and follows links: the same regular file must stand there before and after.
-	before, err := os.Lstat(path)
+	before, err := d.handle.lstat(name)
 	if err == nil {
-		err = checkRegular(path, before)
+		err = checkRegular(path, &before)
 	}
 	if err != nil {
 		return nil, err
@@ -169,8 +156,8 @@ func (d *osDir) Map(name string) (*Map, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "map", Path: path, Err: err}
 	}
-	after, err := os.Lstat(path)
-	if err == nil && !os.SameFile(before, after) {
+	after, err := statusAt(path)
+	if err == nil && !before.id.same(after.id) {
 		err = &UnsafePathError{Name: path, Reason: "replaced while opening"}
 	}
 	if err != nil {
@@ -180,73 +167,68 @@ func (d *osDir) Map(name string) (*Map, error) {
 }
 
 func (d *osDir) Rename(oldName, newName string) error {
-	oldPath, err := d.join("rename", oldName)
-	if err != nil {
+	if err := d.check("rename", oldName); err != nil {
 		return err
 	}
-	newPath, err := d.join("rename", newName)
-	if err != nil {
+	if err := d.check("rename", newName); err != nil {
 		return err
 	}
-	if err := mustBeRegular(oldPath); err != nil {
+	if err := d.mustBeRegular(oldName); err != nil {
 		return err
 	}
-	if err := mustBeRegular(newPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.mustBeRegular(newName); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.Rename(oldPath, newPath)
+	return d.handle.rename(oldName, newName)
 }
 
 func (d *osDir) Remove(name string) error {
-	path, err := d.join("remove", name)
+	if err := d.check("remove", name); err != nil {
+		return err
+	}
+	if err := d.mustBeRegular(name); err != nil {
+		return err
+	}
+	return d.handle.remove(name)
+}
+
+// mustBeRegular checks the entry name without opening it. A hard link passes: its name may be moved or
+// removed without a change to the file.
+func (d *osDir) mustBeRegular(name string) error {
+	s, err := d.handle.lstat(name)
 	if err != nil {
 		return err
 	}
-	if err := mustBeRegular(path); err != nil {
-		return err
-	}
-	return os.Remove(path)
+	return checkType(d.join(name), s.mode)
 }
 
 func (d *osDir) List() ([]Entry, error) {
+	return d.list((*dirHandle).entries)
+}
+
+func (d *osDir) Names() ([]Entry, error) {
+	return d.list((*dirHandle).names)
+}
+
+func (d *osDir) list(of func(*dirHandle) ([]Entry, error)) ([]Entry, error) {
 	if d.closed.Load() {
 		return nil, &fs.PathError{Op: "list", Path: d.path, Err: fs.ErrClosed}
 	}
-	found, err := os.ReadDir(d.path) // sorted by name
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]Entry, 0, len(found))
-	for _, e := range found {
-		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed since
-		}
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, entryOf(info))
-	}
-	return entries, nil
+	return of(d.handle)
 }
 
 func (d *osDir) Stat(name string) (Entry, error) {
-	path, err := d.join("stat", name)
+	if err := d.check("stat", name); err != nil {
+		return Entry{}, err
+	}
+	s, err := d.handle.lstat(name)
 	if err != nil {
 		return Entry{}, err
 	}
-	info, err := os.Lstat(path)
-	if err != nil {
-		return Entry{}, err
-	}
-	return entryOf(info), nil
+	return s.entry(name), nil
 }
 
-func entryOf(info fs.FileInfo) Entry {
-	return Entry{Name: info.Name(), Mode: info.Mode().Type(), Size: info.Size(), Stamp: stampOf(info)}
-}
-
-func (d *osDir) Sync() error { return syncDir(d.handle) }
+func (d *osDir) Sync() error { return d.handle.sync() }
 
 func (d *osDir) Close() error {
 	d.closed.Store(true)

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !linux
 
 package vfs
 
@@ -23,8 +23,8 @@ func links(info fs.FileInfo) uint64 {
 	return uint64(st.Nlink)
 }
 
-// openDirHandle opens the directory at path. A FIFO in its place does not block.
-func openDirHandle(path string) (*os.File, error) {
+// openDirFile opens the directory at path. A FIFO in its place does not block.
+func openDirFile(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
 

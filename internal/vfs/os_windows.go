@@ -11,8 +11,8 @@ const safeFlags = 0
 // links returns 1: the count is not in the file information that Windows gives here.
 func links(fs.FileInfo) uint64 { return 1 }
 
-// openDirHandle opens the directory at path.
-func openDirHandle(path string) (*os.File, error) { return os.Open(path) }
+// openDirFile opens the directory at path.
+func openDirFile(path string) (*os.File, error) { return os.Open(path) }
 
 // syncDir does nothing but fail on a closed directory: Windows cannot sync one.
 func syncDir(f *os.File) error {

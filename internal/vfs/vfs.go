@@ -68,6 +68,9 @@ type Dir interface {
 	// List returns what is in the directory, sorted by name. Entries of any type are listed.
 	List() ([]Entry, error)
 
+	// Names is List without sizes and stamps: it looks at no file whose type the directory itself tells.
+	Names() ([]Entry, error)
+
 	// Stat describes one entry of any type, without following links.
 	Stat(name string) (Entry, error)
 
