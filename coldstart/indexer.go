@@ -10,6 +10,7 @@ import (
 
 	"batpak/event"
 	"batpak/fault"
+	"batpak/index"
 	"batpak/internal/merkle"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
@@ -26,6 +27,11 @@ type indexer struct {
 	torn      bool     // something stands behind that, or another file has the name
 	file      vfs.File // nil until the first block
 	dropped   uint64   // blocks of segments up to this one are gone for good
+
+	// What one block leaves for the next.
+	copier  index.Copier
+	builder *segment.FooterBuilder
+	block   []byte
 }
 
 // followLocked makes ix keep the blocks of the segment with header h from the end of c on.
@@ -77,7 +83,7 @@ func (s *State) Uncovered(w *segment.Writer) int64 {
 }
 
 // IndexBlock writes an index block for what is durable of the segment that w writes: durable is the last sequence that
-// is. It reads the frames it covers once. The committer goes on beside it. An open after a crash then replays what
+// is. It is made from the index in memory, or from the frames where that does not reach. The committer goes on beside it. An open after a crash then replays what
 // comes behind the block only. A failed IndexBlock costs time at the next Open and nothing else.
 //
 // The block ends where the Merkle tree was folded to, so that it carries the tree and nothing is hashed twice; what is
@@ -140,14 +146,42 @@ func (ix *indexer) absorb(until, most int64) (from mark, n int) {
 }
 
 // buildBlock encodes the block that covers the events behind from up to the last leaf of tree. It returns nil when not
-// all of them stand in front of until.
+// all of them stand in front of until. The block is valid until the next one.
 func (s *State) buildBlock(ctx context.Context, h *segment.Header, from mark, until int64, tree merkle.Range) ([]byte, mark, error) {
+	ix := &s.indexer
+	last := h.FirstSeq + tree.Size() - h.TreeSize - 1
+	end, frames, ok := s.copyStretch(&ix.copier, ix.builderFor(h), h, from, last, 0)
+	if !ok {
+		return s.readBlock(ctx, h, from, until, tree)
+	}
+	if end.offset > until {
+		return nil, mark{}, nil
+	}
+	block, err := ix.builder.FinishBlock(ix.block[:0], from.offset, segment.FooterEnd{
+		Frames: frames, End: end.offset, TreeSize: tree.Size(), Root: tree.Root(), Range: tree.Hashes(),
+	})
+	ix.block = block
+	return block, end, err
+}
+
+// builderFor returns the indexer's builder, empty.
+func (ix *indexer) builderFor(h *segment.Header) *segment.FooterBuilder {
+	if ix.builder == nil {
+		ix.builder = segment.NewFooterBuilder(h)
+	} else {
+		ix.builder.Reset(h)
+	}
+	return ix.builder
+}
+
+// readBlock is buildBlock from the frames.
+func (s *State) readBlock(ctx context.Context, h *segment.Header, from mark, until int64, tree merkle.Range) ([]byte, mark, error) {
 	f, err := s.Dir.OpenRead(segment.Name(h.Segment))
 	if err != nil {
 		return nil, mark{}, err
 	}
 	defer f.Close()
-	b := segment.NewFooterBuilder(h)
+	b := s.indexer.builderFor(h)
 	sc := newScan(f, h, from, until, until)
 	sc.most = h.FirstSeq + tree.Size() - h.TreeSize - 1 - from.seq
 	sc.each = func(r *event.Raw, offset, length uint32) error { return b.Add(r, offset, length) }

@@ -14,15 +14,16 @@ import (
 	"batpak/segment"
 )
 
-// Seal writes the footer of a full segment and serves it from there instead of from memory. It reads every frame of
-// the segment once, in large blocks. Beside it the committer may go on; only one Seal at a time.
+// Seal writes the footer of a full segment and serves it from there instead of from memory. Where the index in
+// memory holds all of the segment the footer is made from that, else from the frames, each read once, in large blocks.
+// Beside it the committer may go on; only one Seal at a time.
 //
 // A Seal that fails costs time at the next Open and nothing else: the footer never decides what is committed.
 //
 // Errors: *[CorruptError] when the frames are not what the next segment's header says; the context's; I/O errors.
 func (s *State) Seal(ctx context.Context, u Unsealed) error {
 	id := u.Header.Segment
-	footer, err := buildFooter(ctx, s.Dir, &u)
+	footer, err := s.footerOf(ctx, &u)
 	if err == nil {
 		err = s.cfg.Hook.Hit(fault.Site{Point: fault.FooterWritten, Segment: id, Seq: u.Next.LastSeq})
 	}

@@ -31,6 +31,7 @@ type FooterBuilder struct {
 	seed uint64
 
 	rows  [][]buildRow // chunks of buildChunk rows, so that growing copies nothing
+	spare [][]buildRow // empty chunks of an earlier footer
 	kinds kindTable    // rows of each kind
 
 	// Names in the order they came, and what hangs on them.
@@ -88,16 +89,18 @@ type buildChild struct {
 
 // NewFooterBuilder returns a builder for the segment with header h.
 func NewFooterBuilder(h *Header) *FooterBuilder {
-	seed := sidxSeed(h.Salt)
-	return &FooterBuilder{
-		sum:        Summary{Store: h.Store, Segment: h.Segment, Salt: h.Salt},
-		seed:       seed,
-		entities:   newSidxDict(seed),
-		scopes:     newSidxDict(seed),
-		tags:       newSidxDict(seed),
-		moreCoords: make(map[recordPair]uint32),
-		moreHeads:  make(map[recordPair]uint32),
+	b := &FooterBuilder{moreCoords: make(map[recordPair]uint32), moreHeads: make(map[recordPair]uint32)}
+	b.start(h)
+	for _, d := range [...]*sidxDict{&b.entities, &b.scopes, &b.tags} {
+		*d = newSidxDict(b.seed)
 	}
+	return b
+}
+
+// start sets what a footer of the segment with header h starts from.
+func (b *FooterBuilder) start(h *Header) {
+	b.sum = Summary{Store: h.Store, Segment: h.Segment, Salt: h.Salt}
+	b.last, b.seed, b.scopeHit = 0, sidxSeed(h.Salt), 0
 }
 
 // Events returns how many events were added.
@@ -108,43 +111,72 @@ func (b *FooterBuilder) Events() uint64 { return b.sum.Events }
 // Errors: *[FrameError] with [ErrCorrupt] for an event that cannot follow the one before it: sequence, HLC or the
 // clock of its (entity, lane) does not ascend. The builder is then as it was.
 func (b *FooterBuilder) Add(r *event.Raw, offset, length uint32) error {
+	row := Row{
+		ID: r.ID, Seq: r.Seq, Clock: r.Clock, HLC: r.HLC, Offset: offset, Length: length, Lane: r.Lane, Kind: r.Kind,
+		Flags: r.Flags,
+	}
+	if err := b.follows(&row); err != nil {
+		return err
+	}
+	row.Entity = b.entities.number(r.Entity)
+	head, err := b.advance(&row)
+	if err != nil {
+		return err
+	}
+	head.Hash = r.Hash
+	row.Scope = b.scope(r.Scope)
+	b.put(&row)
+	if row.Sparse() {
+		b.AddSparse(r)
+	}
+	return nil
+}
+
+// follows reports why r cannot be the next event, whatever its stream, or nil.
+func (b *FooterBuilder) follows(r *Row) error {
 	first := b.sum.FirstSeq
 	if b.sum.Events == 0 {
 		first = r.Seq
 	}
 	switch {
 	case b.sum.Events > 0 && r.Seq <= b.sum.LastSeq || r.Seq == 0:
-		return b.refuse(offset, "sequence does not ascend")
+		return b.refuse(r.Offset, "sequence does not ascend")
 	case b.sum.Events > 0 && r.HLC <= b.last:
-		return b.refuse(offset, "HLC does not ascend")
+		return b.refuse(r.Offset, "HLC does not ascend")
 	case r.Seq-first >= 1<<32 || b.sum.Events >= maxSidxRows:
-		return b.refuse(offset, "sequence too far from the first one")
+		return b.refuse(r.Offset, "sequence too far from the first one")
 	}
-	entity := b.entities.number(r.Entity)
-	head := b.head(entity, r.Lane)
+	return nil
+}
+
+// advance makes r the head of its (entity, lane), but for the hash. The result is valid until the next call.
+func (b *FooterBuilder) advance(r *Row) (*Head, error) {
+	head := b.head(r.Entity, r.Lane)
 	if r.Clock <= head.Last {
-		return b.refuse(offset, "clock does not ascend")
+		return nil, b.refuse(r.Offset, "clock does not ascend")
 	}
-	row := uint32(b.sum.Events)
 	if head.Last == 0 {
 		head.First = r.Clock
 	}
-	head.Row, head.Last, head.ID, head.Hash = row, r.Clock, r.ID, r.Hash
-	scope := b.scope(r.Scope)
-	b.entities.rows[entity]++
-	b.scopes.rows[scope]++
+	head.Row, head.Last, head.ID = uint32(b.sum.Events), r.Clock, r.ID
+	return head, nil
+}
+
+// put adds the row of r.
+func (b *FooterBuilder) put(r *Row) {
+	b.entities.rows[r.Entity]++
+	b.scopes.rows[r.Scope]++
 	*b.kinds.at(uint16(r.Kind))++
+	first := b.sum.FirstSeq
+	if b.sum.Events == 0 {
+		first = r.Seq
+	}
 	b.push(buildRow{
-		id: r.ID, hlc: r.HLC, offset: offset, length: length, seq: uint32(r.Seq - first),
-		coordinate: b.coordinate(entity, scope), clock: uint32(r.Clock), lane: r.Lane,
+		id: r.ID, hlc: r.HLC, offset: r.Offset, length: r.Length, seq: uint32(r.Seq - first),
+		coordinate: b.coordinate(r.Entity, r.Scope), clock: uint32(r.Clock), lane: r.Lane,
 		kind: uint16(r.Kind), flags: uint16(r.Flags),
 	})
-	const sparse = event.FlagTags | event.FlagKey | event.FlagCausation | event.FlagCorrelation
-	if r.Flags&sparse != 0 {
-		b.addSparse(r, row)
-	}
 	b.summarize(r)
-	return nil
 }
 
 func (b *FooterBuilder) refuse(offset uint32, reason string) error {
@@ -153,10 +185,20 @@ func (b *FooterBuilder) refuse(offset uint32, reason string) error {
 
 func (b *FooterBuilder) push(r buildRow) {
 	if b.sum.Events%buildChunk == 0 {
-		b.rows = append(b.rows, make([]buildRow, 0, min(buildChunk, max(b.sum.Events, 64)))) // small segments stay small
+		b.rows = append(b.rows, b.chunk())
 	}
 	chunk := &b.rows[len(b.rows)-1]
 	*chunk = append(*chunk, r)
+}
+
+// chunk returns an empty chunk: one that another footer has left, or a new one.
+func (b *FooterBuilder) chunk() []buildRow {
+	if last := len(b.spare) - 1; last >= 0 {
+		c := b.spare[last]
+		b.spare = b.spare[:last]
+		return c
+	}
+	return make([]buildRow, 0, min(buildChunk, max(b.sum.Events, 64))) // small segments stay small
 }
 
 // scope returns the number of a scope; most events share theirs with the one before.
@@ -210,8 +252,10 @@ func (b *FooterBuilder) coordinate(entity, scope uint32) uint32 {
 	return i
 }
 
-// addSparse takes the fields that few events have.
-func (b *FooterBuilder) addSparse(r *event.Raw, row uint32) {
+// AddSparse takes the fields that few events have from r, which is the event that was added last. [FooterBuilder.Add]
+// calls it; after [FooterBuilder.AddRow] it is for the caller where [Row.Sparse] says so.
+func (b *FooterBuilder) AddSparse(r *event.Raw) {
+	row := uint32(b.sum.Events - 1)
 	if r.Flags&event.FlagKey != 0 {
 		b.keys = append(b.keys, buildKey{r.Key.Hash, row})
 	}
@@ -233,7 +277,7 @@ func (b *FooterBuilder) addSparse(r *event.Raw, row uint32) {
 	}
 }
 
-func (b *FooterBuilder) summarize(r *event.Raw) {
+func (b *FooterBuilder) summarize(r *Row) {
 	s := &b.sum
 	if s.Events == 0 {
 		s.FirstSeq, s.MinHLC = r.Seq, r.HLC

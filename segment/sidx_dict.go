@@ -36,15 +36,26 @@ func (d *sidxDict) number(name []byte) uint32 {
 			return s.entry - 1
 		}
 	}
-	i := uint32(len(d.rows))
+	i := d.push(name)
 	d.slots[at] = dictSlot{h, i + 1}
-	d.names = append(d.names, name...)
-	d.starts = append(d.starts, uint32(len(d.names)))
-	d.rows = append(d.rows, 0)
 	if 3*len(d.rows) > 2*len(d.slots) {
 		d.grow()
 	}
 	return i
+}
+
+// push numbers a name that is known to be new, and that number will not be asked for.
+func (d *sidxDict) push(name []byte) uint32 {
+	d.names = append(d.names, name...)
+	d.starts = append(d.starts, uint32(len(d.names)))
+	d.rows = append(d.rows, 0)
+	return uint32(len(d.rows) - 1)
+}
+
+// reset empties d and keeps its memory.
+func (d *sidxDict) reset(seed uint64) {
+	clear(d.slots)
+	d.seed, d.starts, d.names, d.rows = seed, d.starts[:1], d.names[:0], d.rows[:0]
 }
 
 func (d *sidxDict) grow() {

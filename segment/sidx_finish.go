@@ -10,8 +10,8 @@ import (
 	"batpak/internal/wire"
 )
 
-// Finish appends the whole footer to dst: it is to stand at end.End and to end the file. The builder must not be used
-// any more.
+// Finish appends the whole footer to dst: it is to stand at end.End and to end the file. Of the builder only
+// [FooterBuilder.Reset] may be used then.
 //
 // Errors: [ErrCorrupt] when end contradicts the events that were added.
 func (b *FooterBuilder) Finish(dst []byte, end FooterEnd) ([]byte, error) {
