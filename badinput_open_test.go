@@ -96,7 +96,7 @@ func TestNewerVersion(t *testing.T) {
 		covered    func([]byte) int // bytes under the checksum
 	}{
 		{"version of store.meta", "store.meta", 16, 2, whole},
-		{"flag of store.meta", "store.meta", 18, 1, whole},
+		{"flag of store.meta", "store.meta", 18, 2, whole},
 		{"version of the first segment", segment.Name(1), 16, 2, header},
 		{"version of the newest segment", newest, 16, 2, header},
 		{"hash algorithm of a segment", segment.Name(2), 18, 2, header},
