@@ -54,6 +54,7 @@ type committer struct {
 
 	fences  map[uint64]*Fence // that are open and have staged something
 	tracker *hidden.Tracker   // of all fences; nil in a store that never had one
+	late    []*Fence          // open ones whose context has ended, and whose cancel could not be written
 
 	linkers [2]event.Linker
 	digest  segment.BatchDigest
@@ -118,7 +119,11 @@ func (s *Store) commitLocked(group []*request) {
 			s.endWaits() // nothing will move on
 		}
 	}()
+	if len(c.late) > 0 {
+		s.retryCancels()
+	}
 	s.commitAll(group)
+	c.noteLate(group)
 }
 
 // commitAll commits requests in order, in as many write groups as the segments demand.

@@ -64,7 +64,7 @@ func (s *Store) Fence(ctx context.Context) (*Fence, error) {
 	}
 	f := &Fence{store: s, number: s.lastFence.Add(1), ctx: ctx}
 	f.stop = context.AfterFunc(ctx, func() {
-		// Nobody waits for it. When it fails the writer has failed, or the fence has ended.
+		// Nobody waits for it. When it fails the fence has ended, or the committer tries again; see retryCancels.
 		_ = f.end(context.Background(), segment.FenceCancel, context.Cause(ctx))
 	})
 	return f, nil
@@ -142,7 +142,12 @@ type fenceStep struct {
 func (s *Store) stageFence(r *request) (done bool, err error) {
 	f, c := r.fence, &s.commit
 	if f.outcome != fenceOpen || f.ending {
-		return false, f.ended()
+		r.settled = f.outcome != fenceOpen
+		return false, f.ended(f.cause)
+	}
+	if f.ctx.Err() != nil && r.op != segment.FenceCancel { // the cancel is on its way
+		r.settled = true
+		return false, f.ended(context.Cause(f.ctx))
 	}
 	if r.op == 0 {
 		if f.begun {
@@ -165,11 +170,11 @@ func (s *Store) stageFence(r *request) (done bool, err error) {
 	return true, nil
 }
 
-// ended returns the error of whoever comes too late.
-func (f *Fence) ended() error {
+// ended returns the error of whoever comes too late; cause is why the fence was cancelled, when nobody asked.
+func (f *Fence) ended(cause error) error {
 	err := ErrFenceEnded
-	if f.cause != nil {
-		err = fmt.Errorf("%w: %w", ErrFenceEnded, f.cause)
+	if cause != nil {
+		err = fmt.Errorf("%w: %w", ErrFenceEnded, cause)
 	}
 	return &FenceError{Fence: f.number, Committed: f.outcome == fenceCommitted, Err: err}
 }
@@ -296,6 +301,32 @@ func (s *Store) cancelFences() error {
 	return nil
 }
 
+// noteLate remembers the fences whose context has ended and whose cancel, in group, could not be written: nobody else
+// would end them, and everything behind them would wait for ever.
+func (c *committer) noteLate(group []*request) {
+	if c.tracker == nil {
+		return
+	}
+	for _, r := range group {
+		if r.op == segment.FenceCancel && r.cause != nil && r.err != nil && r.fence.outcome == fenceOpen {
+			c.late = append(c.late, r.fence)
+		}
+	}
+}
+
+// retryCancels cancels those fences, in front of the next group.
+func (s *Store) retryCancels() {
+	late := s.commit.late
+	s.commit.late = nil
+	for _, f := range late {
+		r := newRequest()
+		r.fence, r.op, r.cause, r.frames = f, segment.FenceCancel, context.Cause(f.ctx), fenceFrameLen
+		s.commitAll([]*request{r})
+		s.commit.noteLate([]*request{r})
+		r.free()
+	}
+}
+
 // undecided says that a key was used by an event of an open fence, unless that is the fence of the request: whether it
 // was used at all is not known before the fence ends.
 func (c *committer) undecided(it *item, fence uint64) error {
@@ -334,13 +365,18 @@ func (s *Store) keepHidden() {
 	}
 	var err error
 	if lag { // a frame that decides must not be lost when the file says what it has decided
-		err = s.syncBehind()
+		if err = s.syncBehind(); err == nil {
+			err = c.current.Load().Err() // another sync may have failed in between
+		}
 	}
 	if err == nil {
 		err = s.state.WriteHidden(f)
 	}
 	if err != nil {
 		s.opts.Logger.Warn("write hidden ranges", "err", err)
+		if c.current.Load().Err() != nil {
+			s.endWaits()
+		}
 		return
 	}
 	s.kept = f.Covers
