@@ -11,8 +11,8 @@ import (
 // A Fence stages appends that become visible together, or never. What is appended through it gets its sequences at once
 // and is as durable as any append, so that its receipts can be handed on; reads do not see it before [Fence.Commit].
 // Appends beside the fence go on, and wait behind it for their turn to be seen: the visible end of the store does not
-// pass the first event of the oldest open fence, so that whoever reads in commit order never finds an event behind the
-// place where it stands.
+// pass the first event of an open fence, nor come between the events of a committed one, so that whoever reads in commit
+// order never finds an event behind the place where it stands.
 //
 // A fence ends in one of two ways. After Commit everything it staged is visible. [Fence.Cancel], the end of the context
 // that it was opened with, [Store.Close] and the death of the process hide it for ever: hidden events keep their
@@ -88,8 +88,8 @@ func (f *Fence) AppendBatch(ctx context.Context, drafts []Draft) ([]Receipt, err
 	return f.store.appendBatch(ctx, drafts, f)
 }
 
-// Commit makes everything that the fence has staged visible, at once, as soon as no older fence is open. It is durable
-// as the store's mode says. A fence without events has nothing to commit, and ends.
+// Commit makes everything that the fence has staged visible, at once, as soon as no open fence has staged anything in
+// front of the last of it. It is durable as the store's mode says. A fence without events has nothing to commit, and ends.
 //
 // Errors: *[FenceError] when the fence has ended; *[WriteError], after which it is still open unless the writer is
 // poisoned; *[CanceledError] when ctx ends first; [ErrClosed].
@@ -244,8 +244,8 @@ func (s *Store) settleFences() (visible uint64) {
 	}
 	c.steps = c.steps[:0]
 	if c.tracker != nil {
-		if undecided, ok := c.tracker.Undecided(); ok {
-			return undecided - 1
+		if first, ok := c.tracker.Front(); ok {
+			return first - 1
 		}
 	}
 	return c.seq

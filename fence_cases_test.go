@@ -189,3 +189,35 @@ func TestHiddenRangesAheadOfTheLog(t *testing.T) {
 		mustClose(t, st)
 	}
 }
+
+// What a fence has staged appears at once, also when another fence that is open has staged something between.
+func TestFenceAroundAnOpenOne(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	st := openAt(t, dir, nil)
+	defer func() { mustClose(t, st) }()
+	reader := openAt(t, dir, &batpak.Options{ReadOnly: true})
+	defer mustClose(t, reader)
+	see := func(want ...string) {
+		t.Helper()
+		if _, err := reader.Refresh(ctx); err != nil {
+			t.Fatal(err)
+		}
+		shows(t, st, want...)
+		shows(t, reader, want...)
+	}
+	a, b := openFence(t, st), openFence(t, st)
+	appendAll(t, st, "1")
+	appendAll(t, a, "2")
+	appendAll(t, b, "3")
+	appendAll(t, a, "4")
+	if err := a.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, st, "5")
+	see("1")
+	if err := b.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	see("1", "2", "3", "4", "5")
+}

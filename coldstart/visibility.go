@@ -90,7 +90,7 @@ func (o *opener) hiddenIn(ctx context.Context, v *survey) (visibility, error) {
 	if err != nil {
 		return visibility{}, err
 	}
-	first, open := tracker.Undecided()
+	first, open := tracker.Front()
 	if o.lock != nil {
 		o.report.OpenFences += uint64(tracker.Open())
 		seen.File = tracker.End()
