@@ -255,11 +255,11 @@ func (m *model) PowerCut(t *rapid.T) {
 	if err := m.open(); err != nil {
 		t.Fatalf("%s: %v", state.Name, err)
 	}
-	n, err := c.holds(m.st)
+	n, shown, err := c.holds(m.st)
 	if err != nil {
 		t.Fatalf("%s: %v", state.Name, err)
 	}
-	m.told = c.want[:n]
+	m.told = settled(c.want[:n], shown)
 	for i := range m.told {
 		m.told[i].begun, m.told[i].acked, m.told[i].durable = -1, 0, 0
 	}
@@ -272,7 +272,7 @@ func (m *model) Check(t *rapid.T) {
 	}
 	h := m.history()
 	c := claim{want: h, least: len(h), most: len(h), shown: m.shown}
-	if _, err := c.holds(m.st); err != nil {
+	if _, _, err := c.holds(m.st); err != nil {
 		t.Fatal(err)
 	}
 }
