@@ -208,7 +208,9 @@ func fences(r *rig) error {
 		func() error { return second(a.append(a.staged(30))) },
 		func() error { return second(b.append(keyed)) },
 		func() error { return second(r.append(r.full(streamB))) },
-		func() error { return second(a.batch([]batpak.Draft{a.staged(0), r.draft(fenceStream, 200), a.staged(0)})) },
+		func() error {
+			return second(a.batch([]batpak.Draft{a.staged(0), r.draft(fenceStream, 200), a.staged(0)}))
+		},
 		func() error { return second(r.append(r.draft(streamB, 1500))) },
 		func() error { r.settle(); return nil },
 		func() error { return second(b.batch([]batpak.Draft{b.staged(1400), r.draft(fenceStream, 0)})) },
@@ -252,6 +254,48 @@ func (r *rig) fencedTwice(known batpak.Draft) error {
 		}
 	}
 	return nil
+}
+
+// newFencedSpecimen writes a small store with fences that were committed and cancelled, and one that is open at its end: a
+// crash, or Close, hides what it has staged.
+func newFencedSpecimen(name string, crashed bool) (*specimen, error) {
+	r := newRig(batpak.Options{})
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	for i := range 2 {
+		a, err1 := r.fence()
+		b, err2 := r.fence()
+		if err := errors.Join(
+			err1, err2, second(r.append(r.draft(streamA, 40))), second(a.append(a.staged(0))),
+			second(b.batch([]batpak.Draft{r.draft(fenceStream, 0), b.staged(0)})), second(a.append(r.draft(fenceStream, 600))),
+			second(r.append(r.draft(streamB, 1400))), b.cancel(), a.commit(), second(r.append(r.full(streamA))),
+		); err != nil {
+			return nil, err
+		}
+		if r.settle(); i == 1 {
+			break
+		}
+		if err := stepReopen(r); err != nil {
+			return nil, err
+		}
+	}
+	open, err := r.fence()
+	if err := errors.Join(err, second(open.append(open.staged(10))), second(open.append(open.staged(20)))); err != nil {
+		return nil, err
+	}
+	if crashed {
+		r.kill()
+	} else if err := r.close(); err != nil {
+		return nil, err
+	}
+	s := &specimen{name: name, opts: r.opts, files: r.mem.Files()}
+	for _, t := range r.history() {
+		if t.fence == nil || t.fence.acked < never {
+			s.told = append(s.told, t)
+		}
+	}
+	return s, chained(r.history())
 }
 
 // fenceCrashes is W12: the process dies with open fences, twice in a row, and right after a commit; the store is closed with

@@ -24,10 +24,10 @@ type told struct {
 	key     []byte // idempotency key; nil for none
 	draft   batpak.Draft
 	receipt batpak.Receipt
-	fence   *fate // of the fence that staged it; nil for none
+	fence   *fate  // of the fence that staged it; nil for none
 	number  uint64 // of that fence, which the hash covers
-	last    bool  // of its batch, or single
-	size    int   // events of its batch
+	last    bool   // of its batch, or single
+	size    int    // events of its batch
 	parent  event.Hash
 
 	begun   int // length of the trace when its append began
