@@ -191,6 +191,7 @@ var fenceStream = coordinate.MustNew("fence:all", "eu")
 // fences is W11: the first fence of a store, and several that are open over a rotation, with batches and keys, and end in
 // another order than they began.
 func fences(r *rig) error {
+	r.settle() // what Open leaves for later writes hidden ranges when there are some
 	if _, err := r.append(r.draft(streamA, 0)); err != nil {
 		return err
 	}
@@ -214,6 +215,7 @@ func fences(r *rig) error {
 		func() error { return second(r.append(r.draft(streamB, 1500))) },
 		func() error { r.settle(); return nil },
 		func() error { return second(b.batch([]batpak.Draft{b.staged(1400), r.draft(fenceStream, 0)})) },
+		func() error { r.settle(); return nil },
 		a.commit,
 		func() error { return second(r.append(r.draft(streamA, 0))) },
 		b.cancel,
@@ -301,6 +303,7 @@ func newFencedSpecimen(name string, crashed bool) (*specimen, error) {
 // fenceCrashes is W12: the process dies with open fences, twice in a row, and right after a commit; the store is closed with
 // an open fence, and opened to one that was closed so.
 func fenceCrashes(r *rig) error {
+	r.settle()
 	for i, end := range []func(*rig) error{stepKill, stepKill, stepReopen, stepKill} {
 		f, err := r.fence()
 		if err != nil {

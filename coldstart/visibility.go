@@ -8,6 +8,7 @@ import (
 
 	"batpak/event"
 	"batpak/hidden"
+	"batpak/internal/planted"
 	"batpak/internal/vfs"
 	"batpak/segment"
 )
@@ -93,7 +94,10 @@ func (o *opener) hiddenIn(ctx context.Context, v *survey) (visibility, error) {
 	first, open := tracker.Front()
 	if o.lock != nil {
 		o.report.OpenFences += uint64(tracker.Open())
-		seen.File = tracker.End()
+		if seen.File = tracker.End(); planted.On(planted.OpenFenceShownAfterCrash) {
+			seen.File = tracker.Settled()
+			seen.Covers = last
+		}
 		return seen, nil
 	}
 	if open {
@@ -134,7 +138,7 @@ func (s *State) Fence(covered uint64) error {
 	if err := s.WriteHidden(f); err != nil {
 		return fmt.Errorf("prepare for fences: %w", err)
 	}
-	m := meta{Store: s.StoreID, Created: s.created, Fenced: true}
+	m := meta{Store: s.StoreID, Created: s.created, Fenced: !planted.On(planted.FencesUnmarked)}
 	if err := createMeta(s.Dir, &m); err != nil {
 		return fmt.Errorf("prepare for fences: %w", err)
 	}
@@ -233,6 +237,9 @@ func (s *scan) track(t *hidden.Tracker) {
 		case segment.FenceCommit:
 			t.Commit(f.Fence)
 		case segment.FenceCancel:
+			if planted.On(planted.CancelForgottenAtOpen) {
+				t.Commit(f.Fence)
+			}
 			t.Cancel(f.Fence)
 		}
 	}

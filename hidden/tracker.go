@@ -1,6 +1,10 @@
 package hidden
 
-import "slices"
+import (
+	"slices"
+
+	"batpak/internal/planted"
+)
 
 // A Tracker follows the fences of a log in commit order and says what they hide:
 //
@@ -77,7 +81,7 @@ func (t *Tracker) Front() (seq uint64, ok bool) {
 		t.parted = t.parted[:0]
 		return 0, false
 	}
-	for moved := true; moved; {
+	for moved := !planted.On(planted.FenceVisibleInParts); moved; {
 		moved = false
 		for _, r := range t.parted {
 			if r.From < seq && seq < r.To {
@@ -107,7 +111,7 @@ func (t *Tracker) End() File {
 // Settled returns what is hidden for good while the log goes on: it covers the log up to [Tracker.Front].
 func (t *Tracker) Settled() File {
 	f := File{Set: t.base.Set.Union(Of(t.cancelled...)), Covers: t.last, LastFence: t.lastFence}
-	if first, ok := t.Front(); ok {
+	if first, ok := t.Front(); ok && !planted.On(planted.RangesAheadOfFences) {
 		f.Covers = first - 1
 		f.Set = f.Set.Below(first)
 	}
