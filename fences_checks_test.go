@@ -62,6 +62,7 @@ func fencesAppearAtOnce() error {
 func contextsEndFences() error {
 	return withRig(batpak.Options{}, func(r *rig) error {
 		of, end := context.WithCancel(context.Background())
+		defer end()
 		f, err := r.st.Fence(of)
 		if err != nil {
 			return err
