@@ -38,19 +38,22 @@ type fencing struct {
 	r *rig
 	f *batpak.Fence
 	*fate
+	stop context.CancelFunc // ends its context
 }
 
 // fence opens a fence.
 func (r *rig) fence() (*fencing, error) {
-	f, err := r.st.Fence(context.Background())
+	ctx, stop := context.WithCancel(context.Background())
+	f, err := r.st.Fence(ctx)
 	if err != nil {
+		stop()
 		return nil, err
 	}
 	t := openFate()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fates = append(r.fates, &t)
-	return &fencing{r, f, &t}, nil
+	return &fencing{r, f, &t, stop}, nil
 }
 
 // append appends one draft through the fence and records the outcome.

@@ -415,7 +415,7 @@ func (o *opener) recover(ctx context.Context, v *survey) (*State, error) {
 		return nil, errors.Join(err, s.abandon())
 	}
 	s.continueBlocks(v.tail)
-	s.Set.SetVisible(s.LastSeq)
+	s.Set.SetVisible(s.NextSeq - 1)
 	return s, nil
 }
 
