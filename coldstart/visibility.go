@@ -98,6 +98,9 @@ func (o *opener) hiddenIn(ctx context.Context, v *survey) (visibility, error) {
 			seen.File = tracker.Settled()
 			seen.Covers = last
 		}
+		if planted.On(planted.CancelForgottenAtOpen) {
+			seen.Set = known.Set
+		}
 		return seen, nil
 	}
 	if open {
@@ -237,9 +240,6 @@ func (s *scan) track(t *hidden.Tracker) {
 		case segment.FenceCommit:
 			t.Commit(f.Fence)
 		case segment.FenceCancel:
-			if planted.On(planted.CancelForgottenAtOpen) {
-				t.Commit(f.Fence)
-			}
 			t.Cancel(f.Fence)
 		}
 	}
