@@ -54,6 +54,7 @@ type committer struct {
 
 	fences  map[uint64]*Fence // that are open and have staged something
 	tracker *hidden.Tracker   // of all fences; nil in a store that never had one
+	late    []*Fence          // open ones whose context has ended, and whose cancel could not be written
 
 	linkers [2]event.Linker
 	digest  segment.BatchDigest
@@ -118,7 +119,11 @@ func (s *Store) commitLocked(group []*request) {
 			s.endWaits() // nothing will move on
 		}
 	}()
+	if len(c.late) > 0 {
+		s.retryCancels()
+	}
 	s.commitAll(group)
+	c.noteLate(group)
 }
 
 // commitAll commits requests in order, in as many write groups as the segments demand.
@@ -341,6 +346,9 @@ func (s *Store) publish() {
 		visible = s.settleFences()
 	}
 	s.set.SetVisible(visible)
+	if planted.On(planted.WaiterWokenEarly) {
+		visible = c.seq
+	}
 	s.visible.Store(visible)
 	// A fault here is a crash before anybody has an answer; nothing is left that could fail.
 	_ = s.opts.hook.Hit(fault.Site{Point: fault.GroupPublished, Segment: c.writer.Header().Segment, Seq: c.seq})

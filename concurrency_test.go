@@ -251,7 +251,7 @@ func (tr *traffic) check(t *testing.T, st *batpak.Store) {
 		t.Error(err)
 	}
 	c := claim{want: history, least: len(history), most: len(history), shown: uint64(len(history))}
-	if _, err := c.holds(st); err != nil {
+	if _, _, err := c.holds(st); err != nil {
 		t.Error(err)
 	}
 	if n := len(history); n > 0 && history[n-1].Seq != uint64(n) {

@@ -345,8 +345,11 @@ func specimens(t *testing.T) []*specimen {
 	for _, k := range []struct {
 		name           string
 		crashed, blind bool
-	}{{"closed", false, false}, {"crashed", true, false}, {"blind", true, true}} {
+	}{{"closed", false, false}, {"crashed", true, false}, {"blind", true, true}, {"fenced", false, false}, {"fenced, crashed", true, false}} {
 		s, err := newSpecimen(k.name, k.crashed, k.blind)
+		if strings.HasPrefix(k.name, "fenced") {
+			s, err = newFencedSpecimen(k.name, k.crashed)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

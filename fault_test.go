@@ -105,7 +105,7 @@ func (f *faultRun) add(size int) error {
 		return err
 	}
 	c := claim{want: f.history(), most: len(f.told), least: len(f.told)}
-	_, err = c.holds(f.st)
+	_, _, err = c.holds(f.st)
 	return err
 }
 
@@ -241,7 +241,7 @@ func TestFaultsForEver(t *testing.T) {
 			}
 			h := r.history()
 			c := claim{want: h, least: len(h), most: len(h)}
-			if _, err := c.holds(r.st); err != nil {
+			if _, _, err := c.holds(r.st); err != nil {
 				t.Errorf("%v, %s: %v", p, w.name, err)
 			}
 			r.kill()

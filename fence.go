@@ -5,14 +5,15 @@ import (
 	"fmt"
 
 	"batpak/hidden"
+	"batpak/internal/planted"
 	"batpak/segment"
 )
 
 // A Fence stages appends that become visible together, or never. What is appended through it gets its sequences at once
 // and is as durable as any append, so that its receipts can be handed on; reads do not see it before [Fence.Commit].
 // Appends beside the fence go on, and wait behind it for their turn to be seen: the visible end of the store does not
-// pass the first event of the oldest open fence, so that whoever reads in commit order never finds an event behind the
-// place where it stands.
+// pass the first event of an open fence, nor come between the events of a committed one, so that whoever reads in commit
+// order never finds an event behind the place where it stands.
 //
 // A fence ends in one of two ways. After Commit everything it staged is visible. [Fence.Cancel], the end of the context
 // that it was opened with, [Store.Close] and the death of the process hide it for ever: hidden events keep their
@@ -63,8 +64,12 @@ func (s *Store) Fence(ctx context.Context) (*Fence, error) {
 		return nil, err
 	}
 	f := &Fence{store: s, number: s.lastFence.Add(1), ctx: ctx}
+	if planted.On(planted.FenceContextIgnored) {
+		ctx = context.WithoutCancel(ctx)
+		f.ctx = ctx
+	}
 	f.stop = context.AfterFunc(ctx, func() {
-		// Nobody waits for it. When it fails the writer has failed, or the fence has ended.
+		// Nobody waits for it. When it fails the fence has ended, or the committer tries again; see retryCancels.
 		_ = f.end(context.Background(), segment.FenceCancel, context.Cause(ctx))
 	})
 	return f, nil
@@ -88,8 +93,8 @@ func (f *Fence) AppendBatch(ctx context.Context, drafts []Draft) ([]Receipt, err
 	return f.store.appendBatch(ctx, drafts, f)
 }
 
-// Commit makes everything that the fence has staged visible, at once, as soon as no older fence is open. It is durable
-// as the store's mode says. A fence without events has nothing to commit, and ends.
+// Commit makes everything that the fence has staged visible, at once, as soon as no open fence has staged anything in
+// front of the last of it. It is durable as the store's mode says. A fence without events has nothing to commit, and ends.
 //
 // Errors: *[FenceError] when the fence has ended; *[WriteError], after which it is still open unless the writer is
 // poisoned; *[CanceledError] when ctx ends first; [ErrClosed].
@@ -142,7 +147,12 @@ type fenceStep struct {
 func (s *Store) stageFence(r *request) (done bool, err error) {
 	f, c := r.fence, &s.commit
 	if f.outcome != fenceOpen || f.ending {
-		return false, f.ended()
+		r.settled = f.outcome != fenceOpen
+		return false, f.ended(f.cause)
+	}
+	if f.ctx.Err() != nil && r.op != segment.FenceCancel { // the cancel is on its way
+		r.settled = true
+		return false, f.ended(context.Cause(f.ctx))
 	}
 	if r.op == 0 {
 		if f.begun {
@@ -165,11 +175,11 @@ func (s *Store) stageFence(r *request) (done bool, err error) {
 	return true, nil
 }
 
-// ended returns the error of whoever comes too late.
-func (f *Fence) ended() error {
+// ended returns the error of whoever comes too late; cause is why the fence was cancelled, when nobody asked.
+func (f *Fence) ended(cause error) error {
 	err := ErrFenceEnded
-	if f.cause != nil {
-		err = fmt.Errorf("%w: %w", ErrFenceEnded, f.cause)
+	if cause != nil {
+		err = fmt.Errorf("%w: %w", ErrFenceEnded, cause)
 	}
 	return &FenceError{Fence: f.number, Committed: f.outcome == fenceCommitted, Err: err}
 }
@@ -239,8 +249,8 @@ func (s *Store) settleFences() (visible uint64) {
 	}
 	c.steps = c.steps[:0]
 	if c.tracker != nil {
-		if undecided, ok := c.tracker.Undecided(); ok {
-			return undecided - 1
+		if first, ok := c.tracker.Front(); ok && !planted.On(planted.StagedVisible) {
+			return first - 1
 		}
 	}
 	return c.seq
@@ -296,6 +306,32 @@ func (s *Store) cancelFences() error {
 	return nil
 }
 
+// noteLate remembers the fences whose context has ended and whose cancel, in group, could not be written: nobody else
+// would end them, and everything behind them would wait for ever.
+func (c *committer) noteLate(group []*request) {
+	if c.tracker == nil {
+		return
+	}
+	for _, r := range group {
+		if r.op == segment.FenceCancel && r.cause != nil && r.err != nil && r.fence.outcome == fenceOpen {
+			c.late = append(c.late, r.fence)
+		}
+	}
+}
+
+// retryCancels cancels those fences, in front of the next group.
+func (s *Store) retryCancels() {
+	late := s.commit.late
+	s.commit.late = nil
+	for _, f := range late {
+		r := newRequest()
+		r.fence, r.op, r.cause, r.frames = f, segment.FenceCancel, context.Cause(f.ctx), fenceFrameLen
+		s.commitAll([]*request{r})
+		s.commit.noteLate([]*request{r})
+		r.free()
+	}
+}
+
 // undecided says that a key was used by an event of an open fence, unless that is the fence of the request: whether it
 // was used at all is not known before the fence ends.
 func (c *committer) undecided(it *item, fence uint64) error {
@@ -334,13 +370,18 @@ func (s *Store) keepHidden() {
 	}
 	var err error
 	if lag { // a frame that decides must not be lost when the file says what it has decided
-		err = s.syncBehind()
+		if err = s.syncBehind(); err == nil {
+			err = c.current.Load().Err() // another sync may have failed in between
+		}
 	}
 	if err == nil {
 		err = s.state.WriteHidden(f)
 	}
 	if err != nil {
 		s.opts.Logger.Warn("write hidden ranges", "err", err)
+		if c.current.Load().Err() != nil {
+			s.endWaits()
+		}
 		return
 	}
 	s.kept = f.Covers

@@ -13,7 +13,7 @@ type Frontier struct {
 	Accepted uint64 // sequences given out; those of a write that fails are given out again
 	Written  uint64 // handed to the operating system: survives the death of the process
 	Durable  uint64 // on stable storage: survives power loss
-	Visible  uint64 // reads see everything up to here, but what is hidden; it waits for the oldest open fence
+	Visible  uint64 // reads see everything up to here, but what is hidden; it waits for open fences
 }
 
 // Frontier returns how far the store's events have come. Its fields are read one after the other, in an order in which

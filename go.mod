@@ -3,6 +3,7 @@ module batpak
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1 // tests only: is there an order of concurrent calls that explains what they returned?
 	github.com/klauspost/compress v1.20.3 // zstd: the checkpoint is a compressed image
 	go.uber.org/goleak v1.3.0 // tests only: no goroutine outlives a closed store
 	golang.org/x/exp v0.0.0-20261014143641-f0251eb4aa3e // mmap: sealed segments are read through it

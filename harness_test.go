@@ -40,13 +40,15 @@ type rig struct {
 	clock atomic.Int64                 // thirds of a millisecond, from testEpoch
 
 	mu       sync.Mutex
-	told     []told           // what was acknowledged, in order of acknowledgement
-	unknown  [][]batpak.Draft // of appends whose outcome is unknown
-	refused  [][]batpak.Draft // of appends that must not be there
-	serial   int              // of drafts
-	seen     []sight          // what readers saw, by time
-	poison   error            // first error after which this process must not append any more
-	failures []error          // of appends, that are not as promised
+	told     []told              // what was acknowledged, in order of acknowledgement
+	unknown  [][]batpak.Draft    // of appends whose outcome is unknown
+	fates    []*fate             // of all fences
+	murky    map[streamName]bool // streams with staged events of unknown outcome
+	refused  [][]batpak.Draft    // of appends that must not be there
+	serial   int                 // of drafts
+	seen     []sight             // what readers saw, by time
+	poison   error               // first error after which this process must not append any more
+	failures []error             // of appends, that are not as promised
 }
 
 // A sight is the last sequence that readers saw when the trace had a length.
@@ -112,8 +114,8 @@ func (r *rig) open() error {
 // resolve finds out what became of the appends whose outcome was unknown: what this open shows is there for good, and
 // what it does not show will never be.
 func (r *rig) resolve() error {
-	if len(r.unknown) == 0 {
-		return nil
+	if err := r.resolveFates(); err != nil || len(r.unknown) == 0 {
+		return err
 	}
 	got, err := collect(r.st, batpak.Query{})
 	if err != nil {
@@ -156,6 +158,11 @@ func (r *rig) promiseShown() {
 	defer r.mu.Unlock()
 	for i := range r.told {
 		r.told[i].durable = min(r.told[i].durable, ops)
+	}
+	for _, f := range r.fates {
+		if f.acked < never {
+			f.durable = min(f.durable, ops)
+		}
 	}
 }
 
@@ -299,13 +306,15 @@ func (r *rig) claimAt(history []told, ops int) claim {
 			visible = max(visible, s.seq)
 		}
 	}
-	return claimAt(history, visible, ops)
+	c := claimAt(history, visible, ops)
+	c.murky = r.murky
+	return c
 }
 
 // claimAt returns what a store must hold after a crash behind the first ops of the trace, when readers had seen the
 // events up to visible.
 func claimAt(history []told, visible uint64, ops int) claim {
-	c := claim{want: history}
+	c := claim{want: history, ops: ops + 1, visible: visible}
 	for i := range history {
 		t := &history[i]
 		if t.durable <= ops || t.Seq <= visible {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -21,6 +20,9 @@ import (
 // A model is a store and a list of what it must hold; random calls go to both.
 type model struct {
 	*rig
+	fences   []*fencing      // that are open
+	frontier batpak.Frontier // at the last look since the store was opened
+
 	shown uint64 // highest sequence that anybody was told, also of events that a power failure took
 	keys  int
 }
@@ -138,9 +140,27 @@ func (m *model) Retry(t *rapid.T) {
 		return
 	}
 	first := rapid.SampledFrom(keyed).Draw(t, "first")
+	for _, w := range m.history() {
+		if string(w.key) == string(first.key) {
+			first = w // the last use counts
+		}
+	}
 	want := first.receipt
 	want.Replayed = true
-	if got, err := m.append(first.draft); err != nil || got != want {
+	again := first.draft
+	again.Expect, again.Unless = batpak.Any(), nil
+	got, err := m.append(again)
+	switch open := first.fence != nil && m.isOpen(first.fence); {
+	case open && !errors.Is(err, batpak.ErrFenceOpen):
+		t.Fatalf("retry of event %d, whose fence is open: %+v, %v", first.Seq, got, err)
+	case open:
+		return
+	case m.gone(&first) && (err != nil || got.Replayed):
+		t.Fatalf("retry of event %d, which is hidden: %+v, %v", first.Seq, got, err)
+	case m.gone(&first):
+		m.show(t, got)
+		return
+	case err != nil || got != want:
 		t.Fatalf("retry of event %d: %+v, %v; want %+v", first.Seq, got, err, want)
 	}
 	other := first.draft
@@ -196,14 +216,8 @@ func (m *model) Query(t *rapid.T) {
 // selects is what a query means, the slow way.
 func (m *model) selects(q *batpak.Query) []told {
 	var out []told
-	for _, w := range m.history() {
-		e := &w.Event
-		if q.Entity != "" && e.Coordinate.Entity() != q.Entity || !strings.HasPrefix(e.Coordinate.Entity(), q.EntityPrefix) ||
-			q.Scope != "" && e.Coordinate.Scope() != q.Scope || len(q.Kinds) > 0 && !slices.Contains(q.Kinds, e.Kind) ||
-			q.Lane != nil && e.Lane != *q.Lane || e.Seq <= q.After || q.Before > 0 && e.Seq >= q.Before {
-			continue
-		}
-		if !slices.ContainsFunc(q.Tags, func(tag string) bool { return !slices.Contains(e.Tags, tag) }) {
+	for _, w := range m.visible() {
+		if w.Seq > q.After && (q.Before == 0 || w.Seq < q.Before) && matches(q, &w.Event) {
 			out = append(out, w)
 		}
 	}
@@ -226,7 +240,9 @@ func (m *model) Reopen(t *rapid.T) {
 	} else {
 		m.kill()
 	}
-	switch rapid.SampledFrom([]string{"", "", "footers", "anchor"}).Draw(t, "lose") {
+	switch rapid.SampledFrom([]string{"", "", "footers", "anchor", "caches"}).Draw(t, "lose") {
+	case "caches":
+		m.loseCaches(t)
 	case "footers":
 		cutFooters(m.mem)
 	case "anchor":
@@ -234,6 +250,7 @@ func (m *model) Reopen(t *rapid.T) {
 			m.mem.DeleteFile("anchor")
 		}
 	}
+	m.fences, m.frontier = nil, batpak.Frontier{}
 	m.opts.SegmentSize = rapid.SampledFrom([]int64{4 << 10, 6 << 10, 64 << 10}).Draw(t, "segment size")
 	m.opts.FillAhead = rapid.SampledFrom([]int64{-1, 1 << 10}).Draw(t, "fill")
 	if err := m.open(); err != nil {
@@ -252,14 +269,15 @@ func (m *model) PowerCut(t *rapid.T) {
 	state := rapid.SampledFrom(states).Draw(t, "state")
 	c := m.claimAt(m.history(), ops)
 	m.mem = state.FS()
+	m.fates, m.fences, m.frontier = nil, nil, batpak.Frontier{} // the claim holds on to what was promised before
 	if err := m.open(); err != nil {
 		t.Fatalf("%s: %v", state.Name, err)
 	}
-	n, err := c.holds(m.st)
+	n, shown, err := c.holds(m.st)
 	if err != nil {
 		t.Fatalf("%s: %v", state.Name, err)
 	}
-	m.told = c.want[:n]
+	m.told = settled(c.want[:n], shown)
 	for i := range m.told {
 		m.told[i].begun, m.told[i].acked, m.told[i].durable = -1, 0, 0
 	}
@@ -271,8 +289,11 @@ func (m *model) Check(t *rapid.T) {
 		t.Fatal(err)
 	}
 	h := m.history()
-	c := claim{want: h, least: len(h), most: len(h), shown: m.shown}
-	if _, err := c.holds(m.st); err != nil {
+	c := claim{want: h, least: len(h), most: len(h), shown: m.shown, reader: m.staging() > 0}
+	if c.reader {
+		c.least = 0
+	}
+	if _, _, err := c.holds(m.st); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -300,6 +321,8 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"append": m.Append, "append more": m.Append, "batch": m.Batch, "retry": m.Retry, "query": m.Query,
 			"query more": m.Query, "reopen": m.Reopen, "power cut": m.PowerCut, "check": m.Check,
+			"open fence": m.OpenFence, "append fenced": m.AppendFenced, "append more fenced": m.AppendFenced, "end fence": m.EndFence,
+			"unless": m.Unless, "submit": m.Submit, "flush": m.Flush, "frontier": m.Frontier,
 		})
 		m.Check(t)
 		events += len(m.told)

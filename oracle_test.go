@@ -24,8 +24,10 @@ type told struct {
 	key     []byte // idempotency key; nil for none
 	draft   batpak.Draft
 	receipt batpak.Receipt
-	last    bool // of its batch, or single
-	size    int  // events of its batch
+	fence   *fate  // of the fence that staged it; nil for none
+	number  uint64 // of that fence, which the hash covers
+	last    bool   // of its batch, or single
+	size    int    // events of its batch
 	parent  event.Hash
 
 	begun   int // length of the trace when its append began
@@ -107,51 +109,134 @@ func collect(st *batpak.Store, q batpak.Query) ([]event.Event, error) {
 	return got, nil
 }
 
-// A claim is what a store is held to: a prefix of want, of least to most events.
+// A claim is what a store is held to: a log of least to most events of want, of which all are shown but those of fences
+// that were not committed.
 type claim struct {
 	want        []told
 	least, most int
 	shown       uint64 // highest sequence that anyone was told: no other event may have one up to here
+
+	ops     int                 // length of the trace, plus 1; 0 is its end
+	visible uint64              // what readers had seen then
+	reader  bool                // beside a writer, or before a recovery: it may stop in front of a fence
+	murky   map[streamName]bool // an event of unknown outcome was staged there
 }
 
-// fits checks that got is a prefix of what the claim allows, and returns its length.
-func (c *claim) fits(got []event.Event) error {
-	for i := range got {
-		if i >= len(c.want) {
-			return fmt.Errorf("event %d was never appended", got[i].Seq)
+// fits checks that got is what is shown of a log that the claim allows. inLog is how many events the log has; -1 where
+// nothing but got tells.
+func (c *claim) fits(got []event.Event, inLog int) (shown []bool, err error) {
+	shown, seen, place := make([]bool, len(c.want)), map[*fate]bool{}, 0
+	n := 0
+	for ; n < len(c.want) && n != inLog; n++ {
+		if place == len(got) && (inLog < 0 || c.reader) {
+			break
 		}
-		if err := sameEvent(&got[i], &c.want[i].Event); err != nil {
-			return fmt.Errorf("at place %d: %w", i, err)
+		w := &c.want[n]
+		if shown[n] = place < len(got) && got[place].Seq == w.Seq; shown[n] {
+			if err := sameEvent(&got[place], &w.Event); err != nil {
+				return nil, fmt.Errorf("at place %d: %w", place, err)
+			}
+			place++
+		}
+		if err := c.mayBe(w, shown[n], seen); err != nil {
+			return nil, err
 		}
 	}
-	switch n := len(got); {
+	if place < len(got) {
+		return nil, fmt.Errorf("event %d was never appended, or is out of order", got[place].Seq)
+	}
+	return shown, c.fitsLength(n)
+}
+
+// mayBe checks that an event that is in the log may be shown, or not shown.
+func (c *claim) mayBe(w *told, shown bool, seen map[*fate]bool) error {
+	if w.fence == nil {
+		if !shown {
+			return fmt.Errorf("event %d is in the log, and not shown", w.Seq)
+		}
+		return nil
+	}
+	must, may := w.fence.shows(c.ops, c.visible)
+	before, met := seen[w.fence]
+	seen[w.fence] = shown
+	switch {
+	case met && before != shown:
+		return fmt.Errorf("event %d: half of a fence is shown", w.Seq)
+	case shown && !may:
+		return fmt.Errorf("event %d is shown, and its fence was not committed", w.Seq)
+	case !shown && must:
+		return fmt.Errorf("event %d is not shown, and its fence was committed", w.Seq)
+	}
+	return nil
+}
+
+// fitsLength checks the length of a log.
+func (c *claim) fitsLength(n int) error {
+	switch {
 	case n < c.least:
 		return fmt.Errorf("%d events, but %d were promised: event %d is lost", n, c.least, c.want[n].Seq)
 	case n > c.most:
 		return fmt.Errorf("%d events, but only %d appends had begun", n, c.most)
-	case n > 0 && !c.want[n-1].last:
+	case n > 0 && !c.want[n-1].last && !c.reader:
 		return fmt.Errorf("%d events end inside a batch", n)
 	}
 	return nil
 }
 
-// holds checks a store against the claim by every way of reading, and returns how many events it has.
-func (c *claim) holds(st *batpak.Store) (int, error) {
+// holds checks a store against the claim by every way of reading, and returns how many events its log has, and which of
+// them it shows.
+func (c *claim) holds(st *batpak.Store) (n int, shown []bool, err error) {
 	got, err := collect(st, batpak.Query{})
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	if err := c.fits(got); err != nil {
-		return 0, fmt.Errorf("forward: %w", err)
+	n, err = c.inLog(st, got)
+	if err != nil {
+		return 0, nil, err
 	}
-	return len(got), c.agrees(st, got)
+	if shown, err = c.fits(got, n); err != nil {
+		return 0, nil, fmt.Errorf("forward: %w", err)
+	}
+	return n, shown, c.agrees(st, got, n, shown)
+}
+
+// inLog returns how many events the log has: heads tell, which count what is hidden.
+func (c *claim) inLog(st *batpak.Store, got []event.Event) (int, error) {
+	last, asked := uint64(0), map[streamName]bool{}
+	if len(got) > 0 {
+		last = got[len(got)-1].Seq
+	}
+	fenced := false
+	for i := range c.want {
+		fenced = fenced || c.want[i].fence != nil
+	}
+	for i := len(c.want) - 1; i >= 0 && fenced; i-- {
+		k := streamName{c.want[i].Coordinate.Entity(), c.want[i].Lane}
+		if asked[k] {
+			continue
+		}
+		asked[k] = true
+		head, err := st.Head(context.Background(), k.entity, k.lane)
+		if err != nil && !errors.Is(err, batpak.ErrNotFound) {
+			return 0, err
+		}
+		last = max(last, head.Seq)
+	}
+	n := 0
+	for n < len(c.want) && c.want[n].Seq <= last {
+		n++
+	}
+	if n == len(c.want) && last > 0 && (n == 0 || c.want[n-1].Seq < last) && len(c.murky) == 0 {
+		return 0, fmt.Errorf("event %d was never appended", last)
+	}
+	return n, nil
 }
 
 // lookups is how many events are looked up one by one; of more than that, an even choice with the last one.
 const lookups = 12
 
-// agrees checks that every other way of reading finds what reading forward found.
-func (c *claim) agrees(st *batpak.Store, all []event.Event) error {
+// agrees checks that every other way of reading finds what reading forward found, and nothing finds what is hidden.
+func (c *claim) agrees(st *batpak.Store, all []event.Event, n int, shown []bool) error {
 	back, err := collect(st, batpak.Query{Reverse: true})
 	if err != nil {
 		return err
@@ -160,13 +245,23 @@ func (c *claim) agrees(st *batpak.Store, all []event.Event) error {
 	if err := sameEvents(back, all); err != nil {
 		return fmt.Errorf("reverse: %w", err)
 	}
-	streams := map[streamName][]event.Event{}
+	streams, heads := map[streamName][]event.Event{}, map[streamName]*told{}
 	for _, ev := range all {
 		k := streamName{ev.Coordinate.Entity(), ev.Lane}
 		streams[k] = append(streams[k], ev)
 	}
+	for i := range n {
+		k := streamName{c.want[i].Coordinate.Entity(), c.want[i].Lane}
+		if heads[k] = &c.want[i]; len(streams[k]) == 0 {
+			streams[k] = nil // all of it is hidden
+		}
+	}
 	for k, want := range streams {
-		if err := agreesOnStream(st, k, want); err != nil {
+		head := heads[k]
+		if c.murky[k] {
+			head = nil
+		}
+		if err := agreesOnStream(st, k, want, head); err != nil {
 			return fmt.Errorf("stream %v: %w", k, err)
 		}
 	}
@@ -175,12 +270,31 @@ func (c *claim) agrees(st *batpak.Store, all []event.Event) error {
 			return err
 		}
 	}
+	for i := range n {
+		if shown[i] {
+			continue
+		}
+		if err := findsNot(st, &c.want[i]); err != nil {
+			return err
+		}
+	}
 	beyond := c.shown + 1
-	if len(all) > 0 {
-		beyond = max(beyond, all[len(all)-1].Seq+1)
+	if n > 0 {
+		beyond = max(beyond, c.want[n-1].Seq+1)
 	}
 	if _, err := st.EventAt(context.Background(), beyond); !errors.Is(err, batpak.ErrNotFound) {
 		return fmt.Errorf("event behind the last one: error %v, want %v", err, batpak.ErrNotFound)
+	}
+	return nil
+}
+
+// findsNot checks that an event that is not shown is not found either.
+func findsNot(st *batpak.Store, w *told) error {
+	if _, err := st.EventAt(context.Background(), w.Seq); !errors.Is(err, batpak.ErrNotFound) {
+		return fmt.Errorf("event %d, which is not shown, by sequence: %v", w.Seq, err)
+	}
+	if _, err := st.Event(context.Background(), w.ID); !errors.Is(err, batpak.ErrNotFound) {
+		return fmt.Errorf("event %d, which is not shown, by ID: %v", w.Seq, err)
 	}
 	return nil
 }
@@ -203,8 +317,8 @@ func sameEvents(got, want []event.Event) error {
 	return nil
 }
 
-// agreesOnStream checks one stream by query and by head.
-func agreesOnStream(st *batpak.Store, k streamName, want []event.Event) error {
+// agreesOnStream checks one stream by query and by head; nil is a head that nobody knows.
+func agreesOnStream(st *batpak.Store, k streamName, want []event.Event, last *told) error {
 	got, err := collect(st, batpak.Query{Entity: k.entity, Lane: &k.lane})
 	if err != nil {
 		return err
@@ -212,12 +326,14 @@ func agreesOnStream(st *batpak.Store, k streamName, want []event.Event) error {
 	if err := sameEvents(got, want); err != nil {
 		return err
 	}
-	for i := range want {
-		if want[i].Clock != uint64(i+1) {
-			return fmt.Errorf("event %d has clock %d, want %d", want[i].Seq, want[i].Clock, i+1)
+	for i := 1; i < len(want); i++ {
+		if want[i].Clock <= want[i-1].Clock {
+			return fmt.Errorf("event %d has clock %d, behind clock %d", want[i].Seq, want[i].Clock, want[i-1].Clock)
 		}
 	}
-	last := want[len(want)-1]
+	if last == nil {
+		return nil
+	}
 	head, err := st.Head(context.Background(), k.entity, k.lane)
 	if err != nil {
 		return err
@@ -281,7 +397,7 @@ func chained(want []told) error {
 			meta := event.AppendMeta(nil, &event.Header{
 				Seq: w.Seq, ID: w.ID, HLC: w.HLC, Clock: w.Clock, Kind: w.Kind, PayloadVersion: w.PayloadVersion,
 				Coordinate: w.Coordinate, Lane: w.Lane, Depth: w.Depth, Fork: w.Fork, Correlation: w.Correlation,
-				Causation: w.Causation, Tags: w.Tags, Extensions: w.Extensions,
+				Causation: w.Causation, Tags: w.Tags, Extensions: w.Extensions, Fence: w.number,
 			})
 			if linker.Link(&w.parent, &content, meta) != w.Hash {
 				return fmt.Errorf("event %d: hash does not follow from its fields", w.Seq)

@@ -54,6 +54,16 @@ var killers = map[planted.Bug]func() error{
 	planted.KeyStagedBeforeDurable:  keysOfFailedWrites,
 	planted.KeysForgottenInFooters:  func() error { return second(keyHistory(1, 300)) },
 	planted.CancelledKeyKnown:       keysOfCancelledFence,
+
+	planted.StagedVisible:            fencesHoldBack,
+	planted.FenceVisibleInParts:      fencesAppearAtOnce,
+	planted.CancelForgottenAtOpen:    swept("W11"),
+	planted.OpenFenceShownAfterCrash: swept("W12"),
+	planted.FenceContextIgnored:      contextsEndFences,
+	planted.RangesAheadOfFences:      swept("W11"),
+	planted.FencesUnmarked:           rangesAreNeeded,
+	planted.WaiterWokenEarly:         waitsAreForWhatIsSeen,
+	planted.UnlessBlindInGroup:       conditionsSeeTheirGroup,
 }
 
 // elsewhere lists the bugs that no check of this package can see yet, and why.
@@ -181,44 +191,53 @@ func guarded(check func() error) (err error) {
 	return check()
 }
 
-func TestPlanted_NoDirSyncAtCreate(t *testing.T)       { caught(t, planted.NoDirSyncAtCreate) }
-func TestPlanted_RenameBeforeSync(t *testing.T)        { caught(t, planted.RenameBeforeSync) }
-func TestPlanted_AckBeforeSync(t *testing.T)           { caught(t, planted.AckBeforeSync) }
-func TestPlanted_SyncOnCloseOnly(t *testing.T)         { caught(t, planted.SyncOnCloseOnly) }
-func TestPlanted_WrongFileSynced(t *testing.T)         { caught(t, planted.WrongFileSynced) }
-func TestPlanted_SyncRetried(t *testing.T)             { caught(t, planted.SyncRetried) }
-func TestPlanted_TailResumedInPlace(t *testing.T)      { caught(t, planted.TailResumedInPlace) }
-func TestPlanted_GroupErrorToLeaderOnly(t *testing.T)  { caught(t, planted.GroupErrorToLeaderOnly) }
-func TestPlanted_WeakestSyncWins(t *testing.T)         { caught(t, planted.WeakestSyncWins) }
-func TestPlanted_PublishBeforeSync(t *testing.T)       { caught(t, planted.PublishBeforeSync) }
-func TestPlanted_CutAtFirstBadFrame(t *testing.T)      { caught(t, planted.CutAtFirstBadFrame) }
-func TestPlanted_RefuseAtFirstBadFrame(t *testing.T)   { caught(t, planted.RefuseAtFirstBadFrame) }
-func TestPlanted_KeepFramesAfterHole(t *testing.T)     { caught(t, planted.KeepFramesAfterHole) }
-func TestPlanted_HalfBatchKept(t *testing.T)           { caught(t, planted.HalfBatchKept) }
-func TestPlanted_HeaderNotInCRC(t *testing.T)          { caught(t, planted.HeaderNotInCRC) }
-func TestPlanted_LengthBeforeCRC(t *testing.T)         { caught(t, planted.LengthBeforeCRC) }
-func TestPlanted_Uint32LengthSum(t *testing.T)         { caught(t, planted.Uint32LengthSum) }
-func TestPlanted_CRCNotBoundToPlace(t *testing.T)      { caught(t, planted.CRCNotBoundToPlace) }
-func TestPlanted_ZeroFrameAccepted(t *testing.T)       { caught(t, planted.ZeroFrameAccepted) }
-func TestPlanted_FooterDecidesCommitment(t *testing.T) { caught(t, planted.FooterDecidesCommitment) }
-func TestPlanted_FooterCountUnchecked(t *testing.T)    { caught(t, planted.FooterCountUnchecked) }
-func TestPlanted_BatchVisibleItemByItem(t *testing.T)  { caught(t, planted.BatchVisibleItemByItem) }
-func TestPlanted_ChainFromBatchsLast(t *testing.T)     { caught(t, planted.ChainFromBatchsLast) }
-func TestPlanted_SequenceReusedAfterCut(t *testing.T)  { caught(t, planted.SequenceReusedAfterCut) }
-func TestPlanted_AnchorIgnored(t *testing.T)           { caught(t, planted.AnchorIgnored) }
-func TestPlanted_OrderByClock(t *testing.T)            { caught(t, planted.OrderByClock) }
-func TestPlanted_LockByPIDFile(t *testing.T)           { caught(t, planted.LockByPIDFile) }
-func TestPlanted_LockFileDeletedAtClose(t *testing.T)  { caught(t, planted.LockFileDeletedAtClose) }
-func TestPlanted_WorldReadableFiles(t *testing.T)      { caught(t, planted.WorldReadableFiles) }
-func TestPlanted_LinkFollowed(t *testing.T)            { caught(t, planted.LinkFollowed) }
-func TestPlanted_MapWithoutLengthCheck(t *testing.T)   { caught(t, planted.MapWithoutLengthCheck) }
-func TestPlanted_StrangersTempRemoved(t *testing.T)    { caught(t, planted.StrangersTempRemoved) }
-func TestPlanted_BlockBeforeSync(t *testing.T)         { caught(t, planted.BlockBeforeSync) }
-func TestPlanted_SnapshotPlaceUnchecked(t *testing.T)  { caught(t, planted.SnapshotPlaceUnchecked) }
-func TestPlanted_SnapshotAheadTrusted(t *testing.T)    { caught(t, planted.SnapshotAheadTrusted) }
-func TestPlanted_KeyStagedBeforeDurable(t *testing.T)  { caught(t, planted.KeyStagedBeforeDurable) }
-func TestPlanted_KeysForgottenInFooters(t *testing.T)  { caught(t, planted.KeysForgottenInFooters) }
-func TestPlanted_CancelledKeyKnown(t *testing.T)       { caught(t, planted.CancelledKeyKnown) }
+func TestPlanted_NoDirSyncAtCreate(t *testing.T)        { caught(t, planted.NoDirSyncAtCreate) }
+func TestPlanted_RenameBeforeSync(t *testing.T)         { caught(t, planted.RenameBeforeSync) }
+func TestPlanted_AckBeforeSync(t *testing.T)            { caught(t, planted.AckBeforeSync) }
+func TestPlanted_SyncOnCloseOnly(t *testing.T)          { caught(t, planted.SyncOnCloseOnly) }
+func TestPlanted_WrongFileSynced(t *testing.T)          { caught(t, planted.WrongFileSynced) }
+func TestPlanted_SyncRetried(t *testing.T)              { caught(t, planted.SyncRetried) }
+func TestPlanted_TailResumedInPlace(t *testing.T)       { caught(t, planted.TailResumedInPlace) }
+func TestPlanted_GroupErrorToLeaderOnly(t *testing.T)   { caught(t, planted.GroupErrorToLeaderOnly) }
+func TestPlanted_WeakestSyncWins(t *testing.T)          { caught(t, planted.WeakestSyncWins) }
+func TestPlanted_PublishBeforeSync(t *testing.T)        { caught(t, planted.PublishBeforeSync) }
+func TestPlanted_CutAtFirstBadFrame(t *testing.T)       { caught(t, planted.CutAtFirstBadFrame) }
+func TestPlanted_RefuseAtFirstBadFrame(t *testing.T)    { caught(t, planted.RefuseAtFirstBadFrame) }
+func TestPlanted_KeepFramesAfterHole(t *testing.T)      { caught(t, planted.KeepFramesAfterHole) }
+func TestPlanted_HalfBatchKept(t *testing.T)            { caught(t, planted.HalfBatchKept) }
+func TestPlanted_HeaderNotInCRC(t *testing.T)           { caught(t, planted.HeaderNotInCRC) }
+func TestPlanted_LengthBeforeCRC(t *testing.T)          { caught(t, planted.LengthBeforeCRC) }
+func TestPlanted_Uint32LengthSum(t *testing.T)          { caught(t, planted.Uint32LengthSum) }
+func TestPlanted_CRCNotBoundToPlace(t *testing.T)       { caught(t, planted.CRCNotBoundToPlace) }
+func TestPlanted_ZeroFrameAccepted(t *testing.T)        { caught(t, planted.ZeroFrameAccepted) }
+func TestPlanted_FooterDecidesCommitment(t *testing.T)  { caught(t, planted.FooterDecidesCommitment) }
+func TestPlanted_FooterCountUnchecked(t *testing.T)     { caught(t, planted.FooterCountUnchecked) }
+func TestPlanted_BatchVisibleItemByItem(t *testing.T)   { caught(t, planted.BatchVisibleItemByItem) }
+func TestPlanted_ChainFromBatchsLast(t *testing.T)      { caught(t, planted.ChainFromBatchsLast) }
+func TestPlanted_SequenceReusedAfterCut(t *testing.T)   { caught(t, planted.SequenceReusedAfterCut) }
+func TestPlanted_AnchorIgnored(t *testing.T)            { caught(t, planted.AnchorIgnored) }
+func TestPlanted_OrderByClock(t *testing.T)             { caught(t, planted.OrderByClock) }
+func TestPlanted_LockByPIDFile(t *testing.T)            { caught(t, planted.LockByPIDFile) }
+func TestPlanted_LockFileDeletedAtClose(t *testing.T)   { caught(t, planted.LockFileDeletedAtClose) }
+func TestPlanted_WorldReadableFiles(t *testing.T)       { caught(t, planted.WorldReadableFiles) }
+func TestPlanted_LinkFollowed(t *testing.T)             { caught(t, planted.LinkFollowed) }
+func TestPlanted_MapWithoutLengthCheck(t *testing.T)    { caught(t, planted.MapWithoutLengthCheck) }
+func TestPlanted_StrangersTempRemoved(t *testing.T)     { caught(t, planted.StrangersTempRemoved) }
+func TestPlanted_BlockBeforeSync(t *testing.T)          { caught(t, planted.BlockBeforeSync) }
+func TestPlanted_SnapshotPlaceUnchecked(t *testing.T)   { caught(t, planted.SnapshotPlaceUnchecked) }
+func TestPlanted_SnapshotAheadTrusted(t *testing.T)     { caught(t, planted.SnapshotAheadTrusted) }
+func TestPlanted_KeyStagedBeforeDurable(t *testing.T)   { caught(t, planted.KeyStagedBeforeDurable) }
+func TestPlanted_KeysForgottenInFooters(t *testing.T)   { caught(t, planted.KeysForgottenInFooters) }
+func TestPlanted_CancelledKeyKnown(t *testing.T)        { caught(t, planted.CancelledKeyKnown) }
+func TestPlanted_StagedVisible(t *testing.T)            { caught(t, planted.StagedVisible) }
+func TestPlanted_FenceVisibleInParts(t *testing.T)      { caught(t, planted.FenceVisibleInParts) }
+func TestPlanted_CancelForgottenAtOpen(t *testing.T)    { caught(t, planted.CancelForgottenAtOpen) }
+func TestPlanted_OpenFenceShownAfterCrash(t *testing.T) { caught(t, planted.OpenFenceShownAfterCrash) }
+func TestPlanted_FenceContextIgnored(t *testing.T)      { caught(t, planted.FenceContextIgnored) }
+func TestPlanted_RangesAheadOfFences(t *testing.T)      { caught(t, planted.RangesAheadOfFences) }
+func TestPlanted_FencesUnmarked(t *testing.T)           { caught(t, planted.FencesUnmarked) }
+func TestPlanted_WaiterWokenEarly(t *testing.T)         { caught(t, planted.WaiterWokenEarly) }
+func TestPlanted_UnlessBlindInGroup(t *testing.T)       { caught(t, planted.UnlessBlindInGroup) }
 
 // TestEveryPlantedBugHasAKiller: a bug without a test would prove nothing.
 func TestEveryPlantedBugHasAKiller(t *testing.T) {

@@ -128,7 +128,7 @@ func TestI4_NothingChangesAfterCommit(t *testing.T) {
 		}
 		h := r.history()
 		c := claim{want: h, least: len(h), most: len(h)}
-		if _, err := c.holds(r.st); err != nil {
+		if _, _, err := c.holds(r.st); err != nil {
 			t.Errorf("%s: %v", why, err)
 		}
 		for _, w := range h {
@@ -326,7 +326,7 @@ func TestI9_OpensAfterManyCrashes(t *testing.T) {
 	}
 	h := r.history()
 	c := claim{want: h, least: len(h), most: len(h)}
-	if _, err := c.holds(r.st); err != nil {
+	if _, _, err := c.holds(r.st); err != nil {
 		t.Error(err)
 	}
 }

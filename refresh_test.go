@@ -276,7 +276,7 @@ func (f *followed) look(r *rig, mode batpak.SyncMode) error {
 	}
 	c := claim{want: r.history()}
 	c.least, c.most = len(c.want), len(c.want)
-	if err := c.fits(got); err != nil {
+	if _, err := c.fits(got, -1); err != nil {
 		return err
 	}
 	if uint64(len(got)) < f.seen {

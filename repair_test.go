@@ -53,7 +53,7 @@ func TestRepair(t *testing.T) {
 	}
 	h := r.history()
 	c := claim{want: h, least: len(h), most: len(h)}
-	if _, err := c.holds(st); err != nil {
+	if _, _, err := c.holds(st); err != nil {
 		t.Errorf("after the repair: %v", err)
 	}
 	if err := st.Close(); err != nil {

@@ -75,7 +75,7 @@ func (s *Store) known(it *item, r *Receipt) (staged, ok bool, err error) {
 		}
 		return true, err == nil, err
 	}
-	v := s.set.Acquire()
+	v := s.set.AcquireAll() // the event, and the one before it on its stream, may wait behind an open fence
 	if v == nil {
 		return false, false, ErrClosed
 	}

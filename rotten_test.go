@@ -50,7 +50,7 @@ func TestRottenFooterDoesNotRefuse(t *testing.T) {
 		if st.OpenReport().Scanned > 0 {
 			rebuilt++
 			c := claim{want: h, least: len(h), most: len(h)}
-			if _, err := c.holds(st); err != nil {
+			if _, _, err := c.holds(st); err != nil {
 				t.Errorf("byte %d of a footer: %v", at, err)
 			}
 		}

@@ -219,7 +219,7 @@ func footerOfAnotherHistory() error {
 	defer r.kill()
 	h := r.history()
 	c := claim{want: h, most: len(h)}
-	if _, err := c.holds(r.st); err != nil && !typedReadError(err) {
+	if _, _, err := c.holds(r.st); err != nil && !typedReadError(err) {
 		return fmt.Errorf("with the segment of another history: %w", err)
 	}
 	return nil
@@ -268,7 +268,7 @@ func snapshotOfAnotherHistory() error {
 	defer r.kill()
 	h := r.history()
 	c := claim{want: h, least: len(h), most: len(h)}
-	if _, err := c.holds(r.st); err != nil {
+	if _, _, err := c.holds(r.st); err != nil {
 		return err
 	}
 	if rep := r.st.OpenReport(); rep.Rung != coldstart.RungFooters {
@@ -333,7 +333,7 @@ func fillLeavesSealedAlone() error {
 	r.settle()
 	h := r.history()
 	c := claim{want: h, least: len(h), most: len(h)}
-	if _, err := c.holds(r.st); err != nil {
+	if _, _, err := c.holds(r.st); err != nil {
 		return err
 	}
 	if err := stepReopen(r); err != nil {
@@ -342,7 +342,7 @@ func fillLeavesSealedAlone() error {
 	if rep := r.st.OpenReport(); rep.Scanned > 0 {
 		return fmt.Errorf("a footer is gone:\n%v", rep)
 	}
-	_, err := c.holds(r.st)
+	_, _, err := c.holds(r.st)
 	return err
 }
 

@@ -74,10 +74,14 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	s.hidden.use(state.Hidden)
 	state.Hide = s.hidden.use
 	s.queue.idle.L = &s.queue.mu
-	s.durable.Store(state.LastSeq)
+	last := state.LastSeq
+	if !opts.ReadOnly {
+		last = state.NextSeq - 1 // sequences that were given up count as events that are hidden
+	}
+	s.durable.Store(last)
 	s.visible.Store(s.set.Visible())
-	s.accepted.Store(state.LastSeq)
-	s.written.Store(state.LastSeq)
+	s.accepted.Store(last)
+	s.written.Store(last)
 	if opts.ReadOnly {
 		return s, nil
 	}

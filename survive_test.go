@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"batpak"
@@ -26,6 +27,8 @@ type life struct {
 	// compare looks at the disk read-only first, checks the store before it is closed, too, and that a second open leaves
 	// the segments as they are.
 	compare bool
+
+	staging uint64 // number of the fence that is appended through; 0 for none
 
 	told   []told // what there was when the store was opened, and what was appended then
 	opened int    // length of the trace when the store was open
@@ -57,19 +60,19 @@ func (l *life) live(c claim) (n int, err error) {
 		return 0, fmt.Errorf("open: %w", err)
 	}
 	l.opened = l.mem.OpCount()
-	n, err = c.holds(st)
+	n, shown, err := c.holds(st)
 	if err != nil {
 		if l.lied && typedReadError(err) {
 			return 0, errors.Join(errRefused, st.Close())
 		}
 		return n, errors.Join(fmt.Errorf("opened: %w", err), st.Close())
 	}
-	l.told = append(l.told, c.want[:n]...)
+	l.told = append(l.told, settled(c.want[:n], shown)...)
 	for i := range l.told {
 		l.told[i].begun, l.told[i].durable = -1, l.opened // what recovery shows is durable
 	}
-	after := claim{want: l.told, shown: c.shown}
-	if err := l.goOn(st, &after, c.want[:n]); err != nil {
+	after := claim{want: l.told, shown: c.shown, murky: c.murky}
+	if err := l.goOn(st, &after, slices.Clone(l.told)); err != nil {
 		return n, errors.Join(fmt.Errorf("going on: %w", err), st.Close())
 	}
 	if err := st.Close(); err != nil {
@@ -78,6 +81,9 @@ func (l *life) live(c claim) (n int, err error) {
 	l.told = after.want
 	for i := range l.told {
 		l.told[i].durable = min(l.told[i].durable, l.mem.OpCount())
+		if f := l.told[i].fence; f != nil && f.acked < never {
+			f.durable = min(f.durable, l.mem.OpCount())
+		}
 	}
 	return n, l.again(&after)
 }
@@ -94,8 +100,8 @@ func (l *life) peek(c claim) error {
 	case err != nil:
 		return err
 	}
-	c.least = 0 // what is proven to be durable may be less than what is
-	_, err = c.holds(st)
+	c.least, c.reader = 0, true // what is proven to be durable may be less than what is
+	_, _, err = c.holds(st)
 	if l.lied && typedReadError(err) {
 		err = nil
 	}
@@ -128,7 +134,13 @@ func (l *life) goOn(st *batpak.Store, c *claim, there []told) error {
 		return err
 	}
 	for i := range there {
-		if there[i].key == nil || there[i].size > 1 {
+		if there[i].key == nil || there[i].size > 1 || usedAgain(there[i:]) {
+			continue
+		}
+		if there[i].fence != nil {
+			if err := l.writeAgain(st, c, there[i].draft); err != nil {
+				return fmt.Errorf("retry of hidden event %d: %w", there[i].Seq, err)
+			}
 			continue
 		}
 		again, err := st.Append(ctx, there[i].draft)
@@ -142,11 +154,66 @@ func (l *life) goOn(st *batpak.Store, c *claim, there []told) error {
 			return fmt.Errorf("retry of event %d: receipt %+v, want %+v", there[i].Seq, again, want)
 		}
 	}
+	if slices.ContainsFunc(there, func(t told) bool { return t.fence != nil }) {
+		if err := l.fence(st, c); err != nil {
+			return fmt.Errorf("fences: %w", err)
+		}
+	}
 	if !l.compare {
 		return nil // again looks at everything
 	}
-	_, err = c.holds(st)
+	_, _, err = c.holds(st)
 	return err
+}
+
+// usedAgain reports whether the key of the first of some events is that of a later one, too.
+func usedAgain(events []told) bool {
+	return slices.ContainsFunc(events[1:], func(t told) bool { return bytes.Equal(t.key, events[0].key) })
+}
+
+// writeAgain retries an event that is hidden: it is a new one.
+func (l *life) writeAgain(st *batpak.Store, c *claim, d batpak.Draft) error {
+	begun := l.mem.OpCount()
+	rcpt, err := st.Append(context.Background(), d)
+	if err == nil && rcpt.Replayed {
+		err = fmt.Errorf("receipt %+v of an event that is hidden", rcpt)
+	}
+	return l.add(c, []batpak.Draft{d}, []batpak.Receipt{rcpt}, begun, err)
+}
+
+// fence stages events in two fences, of which one is committed.
+func (l *life) fence(st *batpak.Store, c *claim) error {
+	ctx := context.Background()
+	lost, err := st.Fence(ctx)
+	if err != nil {
+		return err
+	}
+	kept, err := st.Fence(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range []*batpak.Fence{lost, kept} {
+		d := batpak.Draft{Coordinate: coordinate.MustNew("fence:after", "eu"), Kind: kindOne, Payload: fmt.Append(nil, f.Number())}
+		begun := l.mem.OpCount()
+		l.staging = f.Number()
+		rcpt, err := f.Append(ctx, d)
+		if err := l.add(c, []batpak.Draft{d}, []batpak.Receipt{rcpt}, begun, err); err != nil {
+			return err
+		}
+		if f == lost {
+			c.want[len(c.want)-1].fence = &lostFate
+		}
+	}
+	l.staging = 0
+	begun := l.mem.OpCount()
+	if err := kept.Commit(ctx); err != nil {
+		return err
+	}
+	c.want[len(c.want)-1].fence = &fate{first: c.want[len(c.want)-1].Seq, begun: begun, acked: l.mem.OpCount(), durable: never}
+	if l.opts.Sync == batpak.SyncAlways {
+		c.want[len(c.want)-1].fence.durable = l.mem.OpCount()
+	}
+	return lost.Cancel(ctx)
 }
 
 // clockOf returns the clock of the main lane of a stream.
@@ -169,7 +236,7 @@ func (l *life) add(c *claim, drafts []batpak.Draft, receipts []batpak.Receipt, b
 		if t.Seq <= c.shown {
 			return fmt.Errorf("sequence %d is given out again: it was shown before the crash", t.Seq)
 		}
-		t.begun, t.acked = begun, ops
+		t.begun, t.acked, t.number = begun, ops, l.staging
 		if l.opts.Sync == batpak.SyncAlways {
 			t.durable = ops
 		}
@@ -179,7 +246,9 @@ func (l *life) add(c *claim, drafts []batpak.Draft, receipts []batpak.Receipt, b
 	if len(c.want) > 200 {
 		return nil
 	}
-	return chained(c.want)
+	return chained(slices.DeleteFunc(slices.Clone(c.want), func(t told) bool {
+		return c.murky[streamName{t.Coordinate.Entity(), t.Lane}]
+	}))
 }
 
 // again opens the store that was closed, checks it, closes it, and checks that this changed no event.
@@ -192,7 +261,7 @@ func (l *life) again(c *claim) error {
 	if err != nil {
 		return fmt.Errorf("open again: %w", err)
 	}
-	if _, err := c.holds(st); err != nil {
+	if _, _, err := c.holds(st); err != nil {
 		return errors.Join(fmt.Errorf("opened again: %w", err), st.Close())
 	}
 	if rep := st.OpenReport(); !rep.Clean || rep.TornBytes > 0 || rep.Moved > 0 {

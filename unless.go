@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"batpak/index"
+	"batpak/internal/planted"
 	"batpak/segment"
 )
 
@@ -82,6 +83,9 @@ func (s *Store) selected(u *unless, p savepoint) (seq uint64, err error) {
 	}
 	if err != nil || seq != 0 {
 		return seq, err
+	}
+	if planted.On(planted.UnlessBlindInGroup) {
+		return 0, nil
 	}
 	for i := range c.staged[:p.staged] {
 		sp := &c.staged[i]

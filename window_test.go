@@ -253,7 +253,7 @@ func keyHistory(seed uint64, steps int) (*keyModel, error) {
 	}
 	h := m.history()
 	c := claim{want: h, least: len(h), most: len(h)}
-	_, err := c.holds(m.st)
+	_, _, err := c.holds(m.st)
 	return m, err
 }
 

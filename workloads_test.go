@@ -193,6 +193,11 @@ func longWorkloads() []workload {
 		{"W9-never", batpak.Options{Sync: batpak.SyncNever}, crashes},
 		{"W10", batpak.Options{IndexEvery: 1}, checkpoints},
 		{"W10-never", batpak.Options{IndexEvery: 1, Sync: batpak.SyncNever}, checkpoints},
+		{"W11", batpak.Options{}, fences},
+		{"W11-never", batpak.Options{Sync: batpak.SyncNever}, fences},
+		{"W11-blocks", batpak.Options{IndexEvery: 1}, fences},
+		{"W12", batpak.Options{}, fenceCrashes},
+		{"W12-never", batpak.Options{Sync: batpak.SyncNever}, fenceCrashes},
 	}
 }
 

@@ -402,6 +402,9 @@ func (o *opener) recover(ctx context.Context, v *survey) (*State, error) {
 	if err == nil {
 		err = o.tidy(s, v)
 	}
+	if err == nil && v.hidden.ahead {
+		err = s.WriteHidden(v.hidden.File) // before another event has one of the sequences
+	}
 	if err == nil {
 		err = o.proceed(ctx, s, v.tail)
 	}
@@ -412,7 +415,7 @@ func (o *opener) recover(ctx context.Context, v *survey) (*State, error) {
 		return nil, errors.Join(err, s.abandon())
 	}
 	s.continueBlocks(v.tail)
-	s.Set.SetVisible(s.LastSeq)
+	s.Set.SetVisible(s.NextSeq - 1)
 	return s, nil
 }
 

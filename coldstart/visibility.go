@@ -8,6 +8,7 @@ import (
 
 	"batpak/event"
 	"batpak/hidden"
+	"batpak/internal/planted"
 	"batpak/internal/vfs"
 	"batpak/segment"
 )
@@ -62,6 +63,7 @@ type visibility struct {
 	hidden.File        // what reads do not show, for good
 	end         uint64 // what lies behind this sequence waits for a fence; MaxUint64 when nothing waits
 	stale       bool   // the log said more than the file
+	ahead       bool   // the file spoke of events that are not in the log
 }
 
 // hiddenIn returns what is hidden in the log of v: what is known, and what the fence frames behind that say. Events whose
@@ -69,8 +71,17 @@ type visibility struct {
 // A reader stops in front of them, since the writer may live.
 func (o *opener) hiddenIn(ctx context.Context, v *survey) (visibility, error) {
 	t, known := v.tail, o.known
+	last := uint64(0)
+	if t != nil {
+		last = t.lastSeq()
+	}
 	seen := visibility{File: known, end: math.MaxUint64}
-	if t == nil || !o.fenced && !o.meta.Fenced && t.fences == 0 || t.lastSeq() <= known.Covers {
+	if known.Covers > last && o.lock != nil {
+		// Of events that are gone nothing is known: others will have their sequences.
+		seen.File = hidden.File{Set: known.Set.Below(last + 1), Covers: last, LastFence: known.LastFence}
+		seen.ahead = true
+	}
+	if t == nil || !o.fenced && !o.meta.Fenced && t.fences == 0 || last <= known.Covers {
 		return seen, nil
 	}
 	o.fenced, seen.stale = true, true
@@ -80,10 +91,16 @@ func (o *opener) hiddenIn(ctx context.Context, v *survey) (visibility, error) {
 	if err != nil {
 		return visibility{}, err
 	}
-	first, open := tracker.Undecided()
+	first, open := tracker.Front()
 	if o.lock != nil {
 		o.report.OpenFences += uint64(tracker.Open())
-		seen.File = tracker.End()
+		if seen.File = tracker.End(); planted.On(planted.OpenFenceShownAfterCrash) {
+			seen.File = tracker.Settled()
+			seen.Covers = last
+		}
+		if planted.On(planted.CancelForgottenAtOpen) {
+			seen.Set = known.Set
+		}
 		return seen, nil
 	}
 	if open {
@@ -124,7 +141,7 @@ func (s *State) Fence(covered uint64) error {
 	if err := s.WriteHidden(f); err != nil {
 		return fmt.Errorf("prepare for fences: %w", err)
 	}
-	m := meta{Store: s.StoreID, Created: s.created, Fenced: true}
+	m := meta{Store: s.StoreID, Created: s.created, Fenced: !planted.On(planted.FencesUnmarked)}
 	if err := createMeta(s.Dir, &m); err != nil {
 		return fmt.Errorf("prepare for fences: %w", err)
 	}

@@ -1,6 +1,10 @@
 package hidden
 
-import "slices"
+import (
+	"slices"
+
+	"batpak/internal/planted"
+)
 
 // A Tracker follows the fences of a log in commit order and says what they hide:
 //
@@ -16,6 +20,7 @@ type Tracker struct {
 	base      File               // what was known before the first event that counts
 	cancelled []Range            // since base; in any order
 	undecided map[uint64][]Range // by fence, ascending
+	parted    []Range            // first to last event of committed fences that an undecided event may stand between
 	last      uint64             // sequence of the last event; 0 for none
 	lastFence uint64             // highest number met
 }
@@ -50,6 +55,9 @@ func (t *Tracker) Begin(fence uint64) { t.lastFence = max(t.lastFence, fence) }
 // Commit takes a frame that commits a fence.
 func (t *Tracker) Commit(fence uint64) {
 	t.Begin(fence)
+	if staged := t.undecided[fence]; len(staged) > 0 {
+		t.parted = append(t.parted, Range{staged[0].From, staged[len(staged)-1].To})
+	}
 	delete(t.undecided, fence)
 }
 
@@ -60,15 +68,29 @@ func (t *Tracker) Cancel(fence uint64) {
 	delete(t.undecided, fence)
 }
 
-// Undecided returns the first event that is undecided. Readers of commit order stop in front of it while its fence can
-// still be committed.
-func (t *Tracker) Undecided() (seq uint64, ok bool) {
+// Front returns the event that readers of commit order stop in front of while fences can still be committed: the first
+// that is undecided, or, where a committed fence has staged events on both sides of that one, the first of those: what a
+// fence has staged is seen at once. It never goes back; ok is false when there is nothing to stop in front of.
+func (t *Tracker) Front() (seq uint64, ok bool) {
 	for _, staged := range t.undecided {
 		if !ok || staged[0].From < seq {
 			seq, ok = staged[0].From, true
 		}
 	}
-	return seq, ok
+	if !ok {
+		t.parted = t.parted[:0]
+		return 0, false
+	}
+	for moved := !planted.On(planted.FenceVisibleInParts); moved; {
+		moved = false
+		for _, r := range t.parted {
+			if r.From < seq && seq < r.To {
+				seq, moved = r.From, true
+			}
+		}
+	}
+	t.parted = slices.DeleteFunc(t.parted, func(r Range) bool { return r.To <= seq })
+	return seq, true
 }
 
 // Open returns how many fences have staged events and are undecided.
@@ -86,10 +108,10 @@ func (t *Tracker) End() File {
 	return File{Set: t.base.Set.Union(Of(ranges...)), Covers: t.last, LastFence: t.lastFence}
 }
 
-// Settled returns what is hidden for good while the log goes on: it covers the log up to the first undecided event.
+// Settled returns what is hidden for good while the log goes on: it covers the log up to [Tracker.Front].
 func (t *Tracker) Settled() File {
 	f := File{Set: t.base.Set.Union(Of(t.cancelled...)), Covers: t.last, LastFence: t.lastFence}
-	if first, ok := t.Undecided(); ok {
+	if first, ok := t.Front(); ok && !planted.On(planted.RangesAheadOfFences) {
 		f.Covers = first - 1
 		f.Set = f.Set.Below(first)
 	}

@@ -30,6 +30,30 @@ func TestTracker(t *testing.T) {
 			k.Event(4, 1)
 			k.Cancel(2)
 		}, Of(Range{1, 5}), Of(Range{1, 2}), 1},
+		{"committed around an undecided one", func(k *Tracker) {
+			k.Event(1, 0)
+			k.Event(2, 1)
+			k.Event(3, 2)
+			k.Event(4, 1)
+			k.Commit(1)
+		}, Of(Range{3, 4}), Set{}, 1},
+		{"committed around one that parts another", func(k *Tracker) {
+			k.Event(1, 3)
+			k.Event(2, 1)
+			k.Event(3, 3)
+			k.Event(4, 2)
+			k.Event(5, 1)
+			k.Commit(1)
+			k.Commit(3)
+		}, Of(Range{4, 5}), Set{}, 0},
+		{"committed around one that is over", func(k *Tracker) {
+			k.Event(1, 1)
+			k.Event(2, 2)
+			k.Event(3, 1)
+			k.Commit(1)
+			k.Settled()
+			k.Cancel(2)
+		}, Of(Range{2, 3}), Of(Range{2, 3}), 3},
 		{"no begin", func(k *Tracker) { k.Event(1, 4); k.Commit(4); k.Event(2, 5) }, Of(Range{2, 3}), Set{}, 1},
 		{"staged behind its commit", func(k *Tracker) { k.Event(1, 1); k.Commit(1); k.Event(2, 1) }, Of(Range{2, 3}), Set{}, 1},
 		{"committed behind its cancel", func(k *Tracker) { k.Event(1, 1); k.Cancel(1); k.Commit(1) },
@@ -140,6 +164,54 @@ func TestTrackerGoesOnFromAnyFile(t *testing.T) {
 		}
 		if !whole.End().Set.Below(settled.Covers + 1).Equal(settled.Set) {
 			t.Fatalf("settled %+v, and then %+v", settled, whole.End())
+		}
+	})
+}
+
+// TestFrontNeverGoesBack: nor does it come to stand between two events of a committed fence.
+func TestFrontNeverGoesBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var k Tracker
+		staged := map[uint64][]uint64{} // of fences that are open; each number is used once
+		var committed [][]uint64
+		last, before, next := uint64(0), uint64(0), uint64(1)
+		for range rapid.IntRange(0, 60).Draw(t, "ops") {
+			fence := rapid.Uint64Range(0, 4).Draw(t, "fence") + next
+			switch rapid.IntRange(0, 4).Draw(t, "op") {
+			case 0:
+				k.Commit(fence)
+				committed, next = append(committed, staged[fence]), next+1
+				delete(staged, fence)
+			case 1:
+				k.Cancel(fence)
+				delete(staged, fence)
+				next++
+			case 2:
+				last++
+				k.Event(last, 0)
+			default:
+				last++
+				k.Event(last, fence)
+				staged[fence] = append(staged[fence], last)
+			}
+			front, ok := k.Front()
+			if !ok {
+				front = last + 1
+			}
+			if front < before {
+				t.Fatalf("front at %d, and before at %d", front, before)
+			}
+			before = front
+			for _, seqs := range staged {
+				if len(seqs) > 0 && seqs[0] < front {
+					t.Fatalf("front at %d, behind event %d, which is undecided", front, seqs[0])
+				}
+			}
+			for _, seqs := range committed {
+				if n := len(seqs); n > 0 && seqs[0] < front && seqs[n-1] >= front {
+					t.Fatalf("front at %d, between events %v of a committed fence", front, seqs)
+				}
+			}
 		}
 	})
 }
