@@ -70,8 +70,12 @@ type item struct {
 	fence   uint64 // that stages it; 0 for none
 	draft   *Draft // for the gates; nil where there are none
 	record  bool   // a denial by a gate
-	key     event.Key
-	keyed   bool
+
+	evicted  bool   // the key is known, and its event is gone from the log
+	stagedBy uint64 // fence that staged that event; 0 for none
+
+	key   event.Key
+	keyed bool
 }
 
 // meta returns the meta part of the frame.

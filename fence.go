@@ -94,7 +94,8 @@ func (f *Fence) AppendBatch(ctx context.Context, drafts []Draft) ([]Receipt, err
 }
 
 // Commit makes everything that the fence has staged visible, at once, as soon as no open fence has staged anything in
-// front of the last of it. It is durable as the store's mode says. A fence without events has nothing to commit, and ends.
+// front of the last of it. It is durable as the store's mode says; in the relaxed ones [Store.Flush] makes it so at
+// once. A fence without events has nothing to commit, and ends.
 //
 // Errors: *[FenceError] when the fence has ended; *[WriteError], after which it is still open unless the writer is
 // poisoned; *[CanceledError] when ctx ends first; [ErrClosed].

@@ -285,9 +285,7 @@ func (l *linRun) call(client int, a linAsk, seq uint64, f *batpak.Fence) {
 		}
 		got, ended = linGot{what: gotUnknown}, 1<<40
 	}
-	for _, k := range seen {
-		l.known[a.entity] = append(l.known[a.entity], k)
-	}
+	l.known[a.entity] = append(l.known[a.entity], seen...)
 	l.history = append(l.history, porcupine.Operation{ClientId: client, Input: a, Call: began, Output: got, Return: ended})
 }
 

@@ -96,6 +96,7 @@ func (s *Store) known(it *item, r *Receipt) (staged, ok bool, err error) {
 	case ok && evicted.Seq >= seq && !s.hidden.contains(evicted.Seq):
 		// Of an event that is still there it knows the parent, which may be gone.
 		*r = s.evictedReceipt(it, &evicted)
+		it.evicted, it.stagedBy = true, evicted.Fence
 		err = it.sameAs(&evicted.Key, evicted.Seq, evicted.ID)
 		return false, err == nil, err
 	case !found:
@@ -128,7 +129,7 @@ func (it *item) sameAs(first *event.Key, seq uint64, id event.ID) error {
 func (s *Store) evictedReceipt(it *item, e *idemp.Entry) Receipt {
 	return Receipt{
 		Store: s.state.StoreID, ID: e.ID, Seq: e.Seq, Coordinate: it.at, Kind: e.Kind, Clock: e.Clock, Lane: e.Lane,
-		HLC: e.HLC, Hash: e.Hash, Content: e.Content, Parent: e.Parent,
+		HLC: e.HLC, Hash: e.Hash, Content: e.Content, Parent: e.Parent, Depth: e.Depth,
 	}
 }
 

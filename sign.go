@@ -148,8 +148,8 @@ func (r *request) complete(i int) {
 		event.SetCausation(meta, r.receipts[it.cause].ID)
 	}
 	rcpt.PayloadVersion, rcpt.optional = it.version, event.OptionalOf(meta)
-	if rcpt.Replayed && rcpt.Depth == 0 {
-		rcpt.Depth = it.depth // the log no longer says which one was maintained
+	if it.evicted {
+		rcpt.optional = rcpt.optional.WithFence(it.stagedBy) // the retry may come through another one
 	}
 }
 

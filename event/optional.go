@@ -43,3 +43,28 @@ func AppendMetaWith(dst []byte, h *Header, o Optional) []byte {
 	binary.LittleEndian.PutUint16(dst[at:], uint16(flags))
 	return append(dst, o.text...)
 }
+
+// WithFence returns o with the given fence in the place of its own; 0 means none.
+func (o Optional) WithFence(fence uint64) Optional {
+	at := 0
+	for _, before := range [...]struct {
+		flag Flags
+		size int
+	}{{FlagFork, IDLen}, {FlagCorrelation, IDLen}, {FlagCausation, IDLen}, {FlagKey, len(Key{}.Hash) + len(Key{}.Fingerprint)}} {
+		if o.flags&before.flag != 0 {
+			at += before.size
+		}
+	}
+	head, tail := o.text[:at], o.text[at:]
+	if o.flags&FlagFence != 0 {
+		tail = tail[8:]
+	}
+	o.flags &^= FlagFence
+	if fence == 0 {
+		o.text = head + tail
+		return o
+	}
+	o.flags |= FlagFence
+	o.text = string(binary.LittleEndian.AppendUint64([]byte(head), fence)) + tail
+	return o
+}

@@ -3,6 +3,8 @@ package event
 import (
 	"bytes"
 	"testing"
+
+	"batpak/coordinate"
 )
 
 // What is taken apart by OptionalOf is put together again by AppendMetaWith, for every field.
@@ -47,5 +49,22 @@ func TestOptionalOfNothing(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { OptionalOf(meta) }); n != 0 {
 		t.Errorf("OptionalOf a plain event takes %v allocations, want none", n)
+	}
+}
+
+func TestOptionalWithFence(t *testing.T) {
+	for _, h := range []Header{
+		{},
+		{Fence: 5},
+		{Fork: ID{1}, Correlation: ID{2}, Causation: ID{3}, Key: Key{Hash: [16]byte{4}}, Tags: []string{"t"}, Salt: [16]byte{6}},
+		{Fork: ID{1}, Key: Key{Hash: [16]byte{4}}, Fence: 7, Extensions: map[string][]byte{"k": {1}}},
+	} {
+		h.Coordinate = coordinate.MustNew("e", "s")
+		o := OptionalOf(AppendMeta(nil, &h))
+		for _, h.Fence = range []uint64{0, 1, 1 << 40} {
+			if got, want := o.WithFence(h.Fence), OptionalOf(AppendMeta(nil, &h)); got != want {
+				t.Errorf("fence %d: %+v, want %+v", h.Fence, got, want)
+			}
+		}
 	}
 }

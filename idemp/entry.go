@@ -18,7 +18,9 @@ type Entry struct {
 	Seq     uint64 // ≥ 1
 	HLC     event.HLC
 	Clock   uint64 // ≥ 1
+	Fence   uint64 // that staged the event; 0 for none
 	Lane    uint32
+	Depth   uint32
 	Kind    event.Kind
 }
 
@@ -26,7 +28,7 @@ type Entry struct {
 func EntryOf(r *event.Raw, parent event.Hash) Entry {
 	return Entry{
 		Key: r.Key, ID: r.ID, Parent: parent, Hash: r.Hash, Content: r.Content(),
-		Seq: r.Seq, HLC: r.HLC, Clock: r.Clock, Lane: r.Lane, Kind: r.Kind,
+		Seq: r.Seq, HLC: r.HLC, Clock: r.Clock, Fence: r.Fence, Lane: r.Lane, Depth: r.Depth, Kind: r.Kind,
 	}
 }
 
@@ -42,17 +44,19 @@ func EntryOf(r *event.Raw, parent event.Hash) Entry {
 //	144     8     sequence     ≥ 1
 //	152     8     HLC
 //	160     8     clock        ≥ 1
-//	168     4     lane
-//	172     2     kind
-//	174     2     zero
+//	168     8     fence        0 for none
+//	176     4     lane
+//	180     4     depth
+//	184     2     kind
+//	186     6     zero
 const (
 	keyLen   = 16
-	entryLen = keyLen + 16 + event.IDLen + 3*event.HashLen + 3*8 + 4 + 2 + 2
+	entryLen = keyLen + 16 + event.IDLen + 3*event.HashLen + 4*8 + 4 + 4 + 2 + 6
 )
 
 const (
-	_ uint = entryLen - 176
-	_ uint = 176 - entryLen
+	_ uint = entryLen - 192
+	_ uint = 192 - entryLen
 )
 
 // appendEntry appends the encoding of e to dst.
@@ -67,9 +71,11 @@ func appendEntry(dst []byte, e *Entry) []byte {
 	dst = le.AppendUint64(dst, e.Seq)
 	dst = le.AppendUint64(dst, uint64(e.HLC))
 	dst = le.AppendUint64(dst, e.Clock)
+	dst = le.AppendUint64(dst, e.Fence)
 	dst = le.AppendUint32(dst, e.Lane)
+	dst = le.AppendUint32(dst, e.Depth)
 	dst = le.AppendUint16(dst, uint16(e.Kind))
-	return append(dst, 0, 0)
+	return append(dst, 0, 0, 0, 0, 0, 0)
 }
 
 // decodeEntry sets e to the entry at the start of b; false says that it cannot be one.
@@ -82,7 +88,8 @@ func decodeEntry(b []byte, e *Entry) bool {
 	r.Copy(e.Hash[:])
 	r.Copy(e.Content[:])
 	e.Seq, e.HLC, e.Clock = r.Uint64(), event.HLC(r.Uint64()), r.Uint64()
-	e.Lane, e.Kind = r.Uint32(), event.Kind(r.Uint16())
-	zero := r.Uint16()
-	return !r.Short && zero == 0 && e.Seq > 0 && e.Clock > 0 && e.Key.Hash != [keyLen]byte{}
+	e.Fence = r.Uint64()
+	e.Lane, e.Depth, e.Kind = r.Uint32(), r.Uint32(), event.Kind(r.Uint16())
+	zero := r.Bytes(6)
+	return !r.Short && allZero(zero) && e.Seq > 0 && e.Clock > 0 && e.Key.Hash != [keyLen]byte{}
 }

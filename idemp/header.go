@@ -24,7 +24,7 @@ const (
 //	12      4     checksum    CRC-32C of the header page but these four bytes
 //	16      2     version     1; a higher one is from the future
 //	18      2     flags       0; an unknown bit is from the future
-//	20      4     entry       176: bytes of an entry
+//	20      4     entry       192: bytes of an entry
 //	24      16    store       identity of the store
 //	40      8     generation  ≥ 1, one more with every write
 //	48      8     count       of entries; says how long the file is

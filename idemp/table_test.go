@@ -30,7 +30,8 @@ func keyed(i int, seq uint64) Entry {
 	return Entry{
 		Key: event.Key{Hash: [16]byte(key[:16]), Fingerprint: [16]byte(print[:16])}, ID: event.NewID(event.HLC(seq)<<20, seq),
 		Parent: hash("parent", i, seq), Hash: hash("hash", i, seq), Content: hash("content", i, seq),
-		Seq: seq, HLC: event.HLC(seq) << 20, Clock: seq/2 + 1, Lane: uint32(i % 3), Kind: event.MustKind(1, i%4000),
+		Seq: seq, HLC: event.HLC(seq) << 20, Clock: seq/2 + 1, Fence: uint64(i) % 3,
+		Lane: uint32(i % 3), Depth: uint32(i), Kind: event.MustKind(1, i%4000),
 	}
 }
 
