@@ -49,6 +49,7 @@ type scan struct {
 	events   uint64
 	count    uint64 // frames of all types
 	fences   uint64
+	fenced   bool // a fence frame, or an event that a fence has staged
 	reserved map[event.Kind]uint64
 }
 
@@ -139,6 +140,7 @@ func (s *scan) take(f *segment.Frame) (done bool, err error) {
 // takeFence hands a fence frame on.
 func (s *scan) takeFence(f *segment.Frame) error {
 	s.fences++
+	s.fenced = true
 	fence, ok := segment.DecodeFence(f.Body)
 	if !ok {
 		return s.corrupt(f.Offset, "fence frame", nil)
@@ -169,6 +171,7 @@ func (s *scan) takeEvent(body []byte, offset, length uint32) error {
 	}
 	s.at.seq, s.at.hlc = r.Seq, r.HLC
 	s.events++
+	s.fenced = s.fenced || r.Fence != 0
 	if r.Kind.Unknown() {
 		s.reserved[r.Kind]++
 	}

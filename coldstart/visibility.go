@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"batpak/event"
 	"batpak/hidden"
@@ -81,7 +82,7 @@ func (o *opener) hiddenIn(ctx context.Context, v *survey) (visibility, error) {
 		seen.File = hidden.File{Set: known.Set.Below(last + 1), Covers: last, LastFence: known.LastFence}
 		seen.ahead = true
 	}
-	if t == nil || !o.fenced && !o.meta.Fenced && t.fences == 0 || last <= known.Covers {
+	if t == nil || !o.fenced && !o.meta.Fenced && !v.fenced() || last <= known.Covers {
 		return seen, nil
 	}
 	o.fenced, seen.stale = true, true
@@ -108,6 +109,12 @@ func (o *opener) hiddenIn(ctx context.Context, v *survey) (visibility, error) {
 	}
 	seen.File = tracker.Settled()
 	return seen, nil
+}
+
+// fenced reports whether frames that were read tell of a fence. Where the disk has kept what it was told, the store's
+// identity has said so.
+func (v *survey) fenced() bool {
+	return v.tail.fenced || slices.ContainsFunc(v.runs, func(r olderRun) bool { return r.frames != nil && r.frames.fenced })
 }
 
 // before returns the last place between index blocks that no event above seq stands in front of; the zero mark when the
