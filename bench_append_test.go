@@ -158,17 +158,23 @@ func BenchmarkAppendDurable64(b *testing.B) {
 		b.SetBytes(int64(benchFrame))
 		b.ReportAllocs()
 		b.SetParallelism(32)
-		var next atomic.Int64
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				if _, err := st.Append(b.Context(), drafts[int(next.Add(1))%len(drafts)]); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-		perSecond(b, 1)
+		appendParallel(b, st, drafts)
 	})
+}
+
+// appendParallel appends the drafts in turn, from as many goroutines as b was told.
+func appendParallel(b *testing.B, st *batpak.Store, drafts []batpak.Draft) {
+	b.Helper()
+	var next atomic.Int64
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := st.Append(b.Context(), drafts[int(next.Add(1))%len(drafts)]); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	perSecond(b, 1)
 }
 
 // A bareGroup is group commit and nothing else: whoever comes first writes and syncs for everyone who has come.

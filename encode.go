@@ -69,7 +69,6 @@ type item struct {
 	cause   int    // index of the draft that causes this one, or -1
 	fence   uint64 // that stages it; 0 for none
 	draft   *Draft // for the gates; nil where there are none
-	record  bool   // a denial by a gate
 
 	evicted  bool   // the key is known, and its event is gone from the log
 	stagedBy uint64 // fence that staged that event; 0 for none
@@ -146,7 +145,7 @@ func (r *request) size() int64 {
 	if r.batch {
 		size += segment.BatchLen
 	}
-	if len(r.drafts) > 0 && slices.ContainsFunc(r.items, func(it item) bool { return it.record }) {
+	if r.records() {
 		size += denialReserve
 	}
 	if r.fence != nil && r.op == 0 {
@@ -238,6 +237,16 @@ func (s *Store) encodeAll(r *request, drafts []Draft) error {
 		return &BatchError{Index: first.failed, Err: first.err}
 	}
 	return nil
+}
+
+// records reports whether a denial of any of r's drafts is to be recorded.
+func (r *request) records() bool {
+	for i := range r.drafts {
+		if r.drafts[i].RecordDenial {
+			return true
+		}
+	}
+	return false
 }
 
 // keepDrafts makes room for what the gates will see, if there are any.
@@ -343,7 +352,6 @@ func (s *Store) fill(e *encoder, d *Draft, it *item) {
 	}
 	if it.draft != nil {
 		it.keepDraft(d)
-		it.record = d.RecordDenial
 	}
 	e.ack = max(e.ack, d.Ack)
 	e.frames += int64(len(it.frame))

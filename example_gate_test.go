@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"log"
 
 	"batpak"
 	"batpak/coordinate"
@@ -13,8 +13,6 @@ import (
 
 // An account that nobody may overdraw, whoever appends at the same time.
 func ExampleGate() {
-	dir, _ := os.MkdirTemp("", "batpak")
-	defer os.RemoveAll(dir)
 	withdrawn := event.MustKind(0x1, 2)
 	limit := batpak.Gate{
 		Name: "three-withdrawals", Kinds: []event.Kind{withdrawn},
@@ -25,11 +23,8 @@ func ExampleGate() {
 			return &batpak.Denial{Code: "limit", Message: "three withdrawals were made"}
 		},
 	}
-	st, err := batpak.Open(dir, &batpak.Options{Gates: []batpak.Gate{limit}})
-	if err != nil {
-		panic(err)
-	}
-	defer st.Close()
+	st, done := exampleStore(&batpak.Options{Gates: []batpak.Gate{limit}})
+	defer done()
 	for range 4 {
 		_, err := st.Append(context.Background(), batpak.Draft{Coordinate: coordinate.MustNew("account:1", "eu"), Kind: withdrawn})
 		var denied *batpak.DeniedError
@@ -42,27 +37,22 @@ func ExampleGate() {
 
 // Two parts of one import become visible together, or not at all.
 func ExampleStore_Fence() {
-	dir, _ := os.MkdirTemp("", "batpak")
-	defer os.RemoveAll(dir)
-	st, err := batpak.Open(dir, nil)
-	if err != nil {
-		panic(err)
-	}
-	defer st.Close()
+	st, done := exampleStore(nil)
+	defer done()
 	ctx := context.Background()
 	f, err := st.Fence(ctx)
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
 	defer f.Cancel(ctx) // does nothing behind Commit
 	for _, part := range []string{"orders", "customers"} {
 		if _, err := f.Append(ctx, batpak.Draft{Coordinate: coordinate.MustNew(part, "eu"), Kind: event.MustKind(0x1, 1)}); err != nil {
-			panic(err)
+			log.Fatal(err)
 		}
 	}
 	fmt.Println("before:", st.Visible())
 	if err := f.Commit(ctx); err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
 	fmt.Println("after:", st.Visible())
 	// Output:
@@ -72,13 +62,8 @@ func ExampleStore_Fence() {
 
 // A decision that rests on more than one stream: it fails when anything that it rests on has changed.
 func ExampleUnless() {
-	dir, _ := os.MkdirTemp("", "batpak")
-	defer os.RemoveAll(dir)
-	st, err := batpak.Open(dir, nil)
-	if err != nil {
-		panic(err)
-	}
-	defer st.Close()
+	st, done := exampleStore(nil)
+	defer done()
 	ctx := context.Background()
 	seats := batpak.Query{Tags: []string{"row:7"}}
 	read := st.Visible() // and then read seats, and decide
@@ -99,17 +84,12 @@ func ExampleUnless() {
 
 // An append that nobody waits for at once.
 func ExampleStore_Submit() {
-	dir, _ := os.MkdirTemp("", "batpak")
-	defer os.RemoveAll(dir)
-	st, err := batpak.Open(dir, nil)
-	if err != nil {
-		panic(err)
-	}
-	defer st.Close()
+	st, done := exampleStore(nil)
+	defer done()
 	ctx := context.Background()
 	ticket, err := st.Submit(ctx, batpak.Draft{Coordinate: coordinate.MustNew("order:1", "eu"), Kind: event.MustKind(0x1, 1)})
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
 	rcpt, err := ticket.Wait(ctx)
 	fmt.Println(rcpt.Seq, err)
@@ -118,17 +98,12 @@ func ExampleStore_Submit() {
 
 // Waiting for events of another goroutine.
 func ExampleStore_WaitVisible() {
-	dir, _ := os.MkdirTemp("", "batpak")
-	defer os.RemoveAll(dir)
-	st, err := batpak.Open(dir, nil)
-	if err != nil {
-		panic(err)
-	}
-	defer st.Close()
+	st, done := exampleStore(nil)
+	defer done()
 	ctx := context.Background()
 	go st.Append(ctx, batpak.Draft{Coordinate: coordinate.MustNew("order:1", "eu"), Kind: event.MustKind(0x1, 1)})
 	if err := st.WaitVisible(ctx, 1); err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
 	fmt.Println(st.Frontier().Visible)
 	// Output: 1

@@ -160,11 +160,7 @@ func TestKeyOfACancelledFenceOverSegments(t *testing.T) {
 func TestHiddenRangesAheadOfTheLog(t *testing.T) {
 	ctx := context.Background()
 	mem := vfs.NewMem()
-	open := func() *batpak.Store {
-		var o batpak.Options
-		o.SetFS(mem)
-		return openAt(t, vfs.MemDir, &o)
-	}
+	open := func() *batpak.Store { return openMem(t, mem) }
 	st := open()
 	f := openFence(t, st)
 	appendAll(t, f, "a")

@@ -206,14 +206,18 @@ func TestFencesEndInAnyOrder(t *testing.T) {
 	shows(t, reader, want...)
 }
 
+// openMem opens the store in a file system in memory.
+func openMem(t testing.TB, mem *vfs.Mem) *batpak.Store {
+	t.Helper()
+	var o batpak.Options
+	o.SetFS(mem)
+	return openAt(t, vfs.MemDir, &o)
+}
+
 // A fence that its process did not end is over, and what it staged stays hidden, however often the store opens.
 func TestFenceOfADeadProcess(t *testing.T) {
 	mem := vfs.NewMem()
-	open := func() *batpak.Store {
-		var o batpak.Options
-		o.SetFS(mem)
-		return openAt(t, vfs.MemDir, &o)
-	}
+	open := func() *batpak.Store { return openMem(t, mem) }
 	st := open()
 	appendAll(t, st, "a")
 	appendAll(t, openFence(t, st), "b")

@@ -168,7 +168,7 @@ func (k *killing) oneHistory(got []event.Event) (err error) {
 func TestKilledProcessChild(t *testing.T) {
 	dir := os.Getenv(killEnv)
 	if dir == "" {
-		t.Skip("only as a child of TestKilledProcess")
+		t.Skip("NOT TESTED by itself: TestKilledProcess runs it as the process that is killed")
 	}
 	run, err1 := strconv.Atoi(os.Getenv(killEnv + "_RUN"))
 	mode, err2 := strconv.Atoi(os.Getenv(killEnv + "_MODE"))

@@ -3,8 +3,6 @@ package batpak_test
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
 	"slices"
 	"strconv"
 	"testing"
@@ -153,16 +151,7 @@ func (m *laneModel) Branches(t *rapid.T) {
 
 // TestModelOfLanes makes random forks and appends over closes, kills and power failures, and compares with a list.
 func TestModelOfLanes(t *testing.T) {
-	for name, value := range map[string]string{
-		"rapid.checks": strconv.Itoa(envInt(t, "BATPAK_CHECKS", sized(60, 200, 20_000))), "rapid.steps": "40",
-		"rapid.nofailfile": "true", "rapid.seed": fmt.Sprint(seed(t)),
-	} {
-		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
-			if err := flag.Set(name, value); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	setRapid(t)
 	events, forks := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		mode := rapid.SampledFrom([]batpak.SyncMode{batpak.SyncAlways, batpak.SyncInterval, batpak.SyncNever}).Draw(t, "mode")

@@ -298,8 +298,9 @@ func (m *model) Check(t *rapid.T) {
 	}
 }
 
-// TestModel makes random calls and compares a store with a list.
-func TestModel(t *testing.T) {
+// setRapid gives the checks of a model the sizes and the seed of this run, where no flag says otherwise.
+func setRapid(t *testing.T) {
+	t.Helper()
 	for name, value := range map[string]string{
 		"rapid.checks": strconv.Itoa(envInt(t, "BATPAK_CHECKS", sized(60, 200, 20_000))), "rapid.steps": "40",
 		"rapid.nofailfile": "true", "rapid.seed": fmt.Sprint(seed(t)),
@@ -310,6 +311,11 @@ func TestModel(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestModel makes random calls and compares a store with a list.
+func TestModel(t *testing.T) {
+	setRapid(t)
 	events := 0
 	rapid.Check(t, func(t *rapid.T) {
 		mode := rapid.SampledFrom([]batpak.SyncMode{batpak.SyncAlways, batpak.SyncInterval, batpak.SyncNever}).Draw(t, "mode")

@@ -3,7 +3,6 @@ package batpak_test
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,16 +28,7 @@ func BenchmarkAppendSigned(b *testing.B) {
 					return
 				}
 				b.SetParallelism(goroutines / 2)
-				var next atomic.Int64
-				b.RunParallel(func(pb *testing.PB) {
-					for pb.Next() {
-						if _, err := st.Append(b.Context(), drafts[int(next.Add(1))%len(drafts)]); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-				perSecond(b, 1)
+				appendParallel(b, st, drafts)
 			})
 		}
 	}

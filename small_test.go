@@ -515,7 +515,7 @@ func shrunkFileIsAnError() error {
 func TestShrunkFileChild(t *testing.T) {
 	dir := os.Getenv(shrinkEnv)
 	if dir == "" {
-		t.Skip("only as a child of TestShrunkFileIsAnError")
+		t.Skip("NOT TESTED by itself: TestShrunkFileIsAnError runs it as a process")
 	}
 	childPlants(t)
 	st, err := batpak.Open(dir, &batpak.Options{SegmentSize: smallSegment, FillAhead: -1})

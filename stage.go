@@ -51,27 +51,9 @@ func (s *Store) stage(r *request) error {
 		r.settled = !c.hangs(err)
 		return err
 	}
-	end := len(c.buf)
-	if r.batch {
-		end += segment.BatchLen
+	if err := s.placeAll(r, first, p); err != nil {
+		return err
 	}
-	for i := range r.items {
-		next, err := s.place(&r.items[i], end, p)
-		if err != nil {
-			c.restore(first)
-			r.settled = !c.hangs(err)
-			if denied := isDenial(err); denied != nil && r.items[i].record {
-				r.settled = false
-				err = s.recordDenial(&r.items[i], i, denied)
-			}
-			if r.batch {
-				err = &BatchError{Index: i, Err: err}
-			}
-			return err
-		}
-		end = next
-	}
-	c.extend(end)
 	s.linkAll(r, p)
 	if r.batch {
 		c.closeBatch(r, p)
@@ -82,6 +64,35 @@ func (s *Store) stage(r *request) error {
 		c.durable = false
 	}
 	c.keys.add(r)
+	return nil
+}
+
+// placeAll gives every item of r its place, and makes room for them behind p. When one of them has none it takes all back,
+// to first, and puts the record of a denial there, if that is what it was and was asked for.
+func (s *Store) placeAll(r *request, first, p savepoint) error {
+	c := &s.commit
+	end := len(c.buf)
+	if r.batch {
+		end += segment.BatchLen
+	}
+	for i := range r.items {
+		next, err := s.place(&r.items[i], end, p)
+		if err == nil {
+			end = next
+			continue
+		}
+		c.restore(first)
+		r.settled = !c.hangs(err)
+		if denied := isDenial(err); denied != nil && r.items[i].draft.RecordDenial {
+			r.settled = false
+			err = s.recordDenial(&r.items[i], i, denied)
+		}
+		if r.batch {
+			err = &BatchError{Index: i, Err: err}
+		}
+		return err
+	}
+	c.extend(end)
 	return nil
 }
 

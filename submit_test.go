@@ -108,19 +108,25 @@ func TestSubmitRefuses(t *testing.T) {
 	}
 }
 
+// submitAll submits n events.
+func submitAll(t *testing.T, st *batpak.Store, n int) (tickets []*batpak.Ticket) {
+	t.Helper()
+	for range n {
+		ticket, err := st.Submit(context.Background(), plain("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tickets = append(tickets, ticket)
+	}
+	return tickets
+}
+
 // Flush waits for what was submitted before it.
 func TestFlushCommitsWhatWasSubmitted(t *testing.T) {
 	ctx := context.Background()
 	for _, mode := range []batpak.SyncMode{batpak.SyncAlways, batpak.SyncNever} {
 		st := openAt(t, t.TempDir(), &batpak.Options{Sync: mode})
-		var tickets []*batpak.Ticket
-		for range 100 {
-			ticket, err := st.Submit(ctx, plain("x"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			tickets = append(tickets, ticket)
-		}
+		tickets := submitAll(t, st, 100)
 		if err := st.Flush(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -141,14 +147,7 @@ func TestCloseCommitsWhatWasSubmitted(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
 	st := openAt(t, dir, nil)
-	var tickets []*batpak.Ticket
-	for range 100 {
-		ticket, err := st.Submit(ctx, plain("x"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		tickets = append(tickets, ticket)
-	}
+	tickets := submitAll(t, st, 100)
 	mustClose(t, st)
 	for _, ticket := range tickets {
 		if _, err := ticket.Wait(ctx); err != nil {
