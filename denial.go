@@ -38,13 +38,9 @@ const (
 )
 
 // recordDenial stages the record of a denial in the place of the request that was denied: it, which is draft index of
-// that. It returns what the caller is told, which counts when the group is committed.
-func (s *Store) recordDenial(it *item, index int, denied *DeniedError) error {
+// that. trace is what every gate said of it. It returns what the caller is told, which counts when the group is committed.
+func (s *Store) recordDenial(it *item, index int, denied *DeniedError, trace []GateResult) error {
 	c := &s.commit
-	trace, err := s.evaluate(it, c.save())
-	if err != nil {
-		return err
-	}
 	d := &Draft{
 		Coordinate: coordinate.Stored(DenialEntity, it.at.Scope()), Kind: KindDenial, Tags: []string{it.at.Entity()},
 		Correlation: it.draft.Correlation, Causation: it.draft.Causation,

@@ -70,8 +70,8 @@ type item struct {
 	fence   uint64 // that stages it; 0 for none
 	draft   *Draft // for the gates; nil where there are none
 
-	evicted  bool   // the key is known, and its event is gone from the log
-	stagedBy uint64 // fence that staged that event; 0 for none
+	// stagedBy is the fence that staged the event which has used the key, where the log does not tell; 0 for none.
+	stagedBy uint64
 
 	key   event.Key
 	keyed bool
@@ -351,7 +351,7 @@ func (s *Store) fill(e *encoder, d *Draft, it *item) {
 		e.finishKey(it, d)
 	}
 	if it.draft != nil {
-		it.keepDraft(d)
+		e.keepDraft(it, d)
 	}
 	e.ack = max(e.ack, d.Ack)
 	e.frames += int64(len(it.frame))

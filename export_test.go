@@ -1,6 +1,7 @@
 package batpak
 
 import (
+	"context"
 	"runtime"
 
 	"batpak/event"
@@ -114,4 +115,12 @@ func (s *Store) KnowsKey(hash [16]byte) (bool, error) {
 	}
 	_, found, err = s.state.EvictedKey(hash)
 	return found, err
+}
+
+// KnownWhenEntered reports whether a waiter is known by the time that [watermark.wait] says so.
+func KnownWhenEntered() (known bool) {
+	var w watermark
+	ctx, cancel := context.WithCancel(context.Background())
+	_, _ = w.wait(ctx, 5, func() { known = w.wanted(5); cancel() })
+	return known
 }

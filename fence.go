@@ -298,6 +298,7 @@ func (s *Store) cancelFences() error {
 	c.begin(true, s.opts.Clock())
 	for _, f := range c.fences {
 		f.ending = true
+		f.stop() // its context may outlive the store by far; something was appended, so Fence has returned
 		c.stageStep(fenceStep{f, segment.FenceCancel, ErrClosed}, 0)
 	}
 	if err := s.write(c.seq, c.hlc); err != nil {

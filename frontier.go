@@ -88,10 +88,11 @@ func (s *Store) WaitDurable(ctx context.Context, seq uint64) error {
 		}
 		return s.notYet()
 	}
-	if s.durable.Load() < seq && s.opts.Sync != SyncAlways && s.written.Load() >= seq {
-		wake(s.background.lagging)
-	}
-	return s.await(ctx, &s.durable, seq)
+	return s.await(ctx, &s.durable, seq, func() {
+		if s.opts.Sync != SyncAlways && s.written.Load() >= seq {
+			wake(s.background.lagging)
+		}
+	})
 }
 
 // WaitVisible returns nil when reads see the event with sequence seq, and everything before it, but what is hidden. It
@@ -102,7 +103,7 @@ func (s *Store) WaitVisible(ctx context.Context, seq uint64) error {
 	if s.opts.ReadOnly && s.closed.Load() {
 		return ErrClosed
 	}
-	return s.await(ctx, &s.visible, seq)
+	return s.await(ctx, &s.visible, seq, nil)
 }
 
 // notYet is why a wait in a read-only store is refused.
@@ -113,9 +114,9 @@ func (s *Store) notYet() error {
 	return ErrReadOnly
 }
 
-// await waits on a watermark, and says why it ended early.
-func (s *Store) await(ctx context.Context, w *watermark, seq uint64) error {
-	reached, err := w.wait(ctx, seq)
+// await waits on a watermark, and says why it ended early; entered is for [watermark.wait].
+func (s *Store) await(ctx context.Context, w *watermark, seq uint64, entered func()) error {
+	reached, err := w.wait(ctx, seq, entered)
 	switch {
 	case reached:
 		return nil

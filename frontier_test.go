@@ -157,3 +157,11 @@ func BenchmarkWaiters(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+// Whoever waits for durability asks for the sync when the waiter is known, and not before: else an append in between would
+// see nobody who waits, and nobody would sync.
+func TestWaiterIsKnownBeforeItAsks(t *testing.T) {
+	if !batpak.KnownWhenEntered() {
+		t.Error("a waiter asks before it is known")
+	}
+}

@@ -9,7 +9,6 @@ import (
 
 	"batpak/event"
 	"batpak/index"
-	"batpak/segment"
 )
 
 // A Gate decides which drafts may be committed: a rule that must hold whoever appends, such as a limit on an account. The
@@ -84,7 +83,8 @@ func (v *GateView) Read(q Query) iter.Seq2[event.Event, error] {
 type gateReading struct {
 	*GateView
 	q     index.Query
-	left  int // events; below 0: no limit
+	left  int    // events; below 0: no limit
+	last  uint64 // sequence yielded last from the log
 	yield func(event.Event, error) bool
 }
 
@@ -95,43 +95,59 @@ func (r *gateReading) take(raw *event.Raw) bool {
 	return ok && r.left != 0
 }
 
-// committed yields what is in the log, and reports whether to go on.
+// committed yields what is in the log, and reports whether to go on. Where a footer has to be healed it goes on behind
+// what it has yielded.
 func (r *gateReading) committed() bool {
+	on, err := r.scan()
+	for r.store.healed(err) {
+		switch {
+		case r.last == 0:
+		case r.q.Reverse:
+			r.q.Before = r.last
+		default:
+			r.q.After = r.last
+		}
+		on, err = r.scan()
+	}
+	if err != nil {
+		r.yield(event.Event{}, fmt.Errorf("read: %w", err))
+		return false
+	}
+	return on
+}
+
+// scan yields what the log holds in the range that is left.
+func (r *gateReading) scan() (on bool, err error) {
 	v := r.store.set.AcquireAll()
 	if v == nil {
-		r.yield(event.Event{}, ErrClosed)
-		return false
+		return false, ErrClosed
 	}
 	defer v.Release()
 	cur := v.Scan(r.q, false)
 	defer cur.Close()
 	for cur.Next() {
+		r.last = cur.Raw().Seq
 		if !r.take(cur.Raw()) {
-			return false
+			return false, nil
 		}
 	}
-	if err := cur.Err(); err != nil {
-		r.yield(event.Event{}, fmt.Errorf("read: %w", err))
-		return false
-	}
-	return true
+	return true, cur.Err()
 }
 
 // staged yields what the group has staged before the request, and reports whether to go on.
 func (r *gateReading) staged() bool {
-	c := &r.store.commit
-	for i := range r.before.staged {
-		if r.q.Reverse {
-			i = r.before.staged - 1 - i
-		}
-		sp := &c.staged[i]
-		var raw event.Raw
-		if err := raw.Decode(slices.Clone(c.buf[sp.from+segment.FrameHeaderLen : sp.to])); err != nil {
+	for sp, err := range r.store.commit.selects(&r.q, r.before.staged, r.q.Reverse) {
+		if err != nil {
 			r.yield(event.Event{}, fmt.Errorf("read: %w", err))
 			return false
 		}
-		if raw.Seq <= r.q.After || r.q.Before != 0 && raw.Seq >= r.q.Before || !r.q.Matches(&raw) {
+		if seq := r.store.commit.raw.Seq; seq <= r.q.After || r.q.Before != 0 && seq >= r.q.Before {
 			continue
+		}
+		raw, err := event.DecodeBody(slices.Clone(r.store.commit.body(sp))) // the gate's
+		if err != nil {
+			r.yield(event.Event{}, fmt.Errorf("read: %w", err))
+			return false
 		}
 		if !r.take(&raw) {
 			return false
@@ -163,14 +179,19 @@ func (g *Gate) applies(it *item) bool {
 	return (g.Scope == "" || g.Scope == it.at.Scope()) && (len(g.Kinds) == 0 || slices.Contains(g.Kinds, it.kind))
 }
 
-// ask asks g.
-func (g *Gate) ask(v *GateView, d *Draft) (denial *Denial) {
+// ask asks g about it, whose stream ends in head; the view ends with the answer.
+func (s *Store) ask(g *Gate, it *item, head *streamHead, before savepoint) (denial *Denial) {
+	v := &GateView{Clock: head.clock, Seq: head.seq, store: s, before: before}
+	if head.seq <= before.seq {
+		v.Hash = head.hash
+	}
 	defer func() {
+		v.done = true
 		if p := recover(); p != nil {
 			denial = &Denial{Code: DeniedByPanic, Message: fmt.Sprint(p)}
 		}
 	}()
-	return g.Check(v, d)
+	return g.Check(v, it.draft)
 }
 
 // gate asks the gates about it, whose stream ends in head. Items of the same request that are placed already are not
@@ -183,31 +204,22 @@ func (s *Store) gate(it *item, head *streamHead, before savepoint) error {
 		if !g.applies(it) {
 			continue
 		}
-		v, d := s.gateView(it, head, before)
-		denial := g.ask(v, d)
-		v.done = true
-		if denial != nil {
+		if denial := s.ask(g, it, head, before); denial != nil {
 			return &DeniedError{Gate: g.Name, Denial: *denial}
 		}
 	}
 	return nil
 }
 
-// gateView returns what a gate is given.
-func (s *Store) gateView(it *item, head *streamHead, before savepoint) (*GateView, *Draft) {
-	v := &GateView{Clock: head.clock, Seq: head.seq, store: s, before: before}
-	if head.seq <= before.seq {
-		v.Hash = head.hash
-	}
-	return v, it.draft
-}
-
 // keepDraft keeps what a gate may see of d. Nothing of it is the caller's: who may be gone before a gate looks.
-func (it *item) keepDraft(d *Draft) {
+func (e *encoder) keepDraft(it *item, d *Draft) {
 	kept := it.draft
 	*kept = *d
 	kept.IdempotencyKey, kept.Expect, kept.Unless = nil, Any(), nil
-	kept.Payload = it.frame[segment.FrameHeaderLen+it.metaLen+event.HashLen:]
+	// A gate that changes it must not change what was hashed.
+	from := len(e.buf)
+	e.buf = append(e.buf, d.Payload...)
+	kept.Payload = e.buf[from:len(e.buf):len(e.buf)]
 	kept.Tags = slices.Clone(d.Tags)
 	if kept.Extensions != nil {
 		kept.Extensions = make(map[string][]byte, len(d.Extensions))
@@ -263,9 +275,7 @@ func (s *Store) evaluate(it *item, before savepoint) ([]GateResult, error) {
 		if results[i].Applies = g.applies(it); !results[i].Applies {
 			continue
 		}
-		v, d := s.gateView(it, head, before)
-		results[i].Denial = g.ask(v, d)
-		v.done = true
+		results[i].Denial = s.ask(g, it, head, before)
 	}
 	return results, nil
 }

@@ -12,6 +12,7 @@ import (
 	"batpak"
 	"batpak/coordinate"
 	"batpak/event"
+	"batpak/internal/vfs"
 )
 
 // atMost lets a stream grow to n events.
@@ -294,5 +295,103 @@ func TestGateOptions(t *testing.T) {
 		if _, err := batpak.Open(t.TempDir(), &batpak.Options{Gates: gates}); !errors.Is(err, batpak.ErrOption) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// The record of a denied batch says what the gates said when they denied: with the batch's earlier drafts. It is as durable
+// as the draft has asked for.
+func TestRecordOfADeniedBatch(t *testing.T) {
+	ctx := context.Background()
+	st := openAt(t, t.TempDir(), &batpak.Options{Sync: batpak.SyncNever, Gates: []batpak.Gate{atMost(1)}})
+	defer mustClose(t, st)
+	refused := plain("b")
+	refused.RecordDenial, refused.Ack = true, batpak.AckDurable
+	_, err := st.AppendBatch(ctx, []batpak.Draft{plain("a"), refused})
+	var denied *batpak.DeniedError
+	if !errors.As(err, &denied) || denied.Receipt == nil {
+		t.Fatal(err)
+	}
+	if f := st.Frontier(); f.Durable < denied.Receipt.Seq {
+		t.Errorf("record %d was to be durable: %+v", denied.Receipt.Seq, f)
+	}
+	ev, err := st.Event(ctx, denied.Receipt.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r batpak.DenialRecord
+	if err := json.Unmarshal(ev.Payload, &r); err != nil || len(r.Trace) != 1 || r.Trace[0].Denial == nil {
+		t.Errorf("record %s, %v", ev.Payload, err)
+	}
+}
+
+// A gate that changes what it is given changes nothing of what is committed.
+func TestGateThatWritesIntoTheDraft(t *testing.T) {
+	ctx := context.Background()
+	st := openAt(t, t.TempDir(), &batpak.Options{Gates: []batpak.Gate{{
+		Name: "vandal", Check: func(_ *batpak.GateView, d *batpak.Draft) *batpak.Denial {
+			for i := range d.Payload {
+				d.Payload[i] = 'x'
+			}
+			d.Kind, d.Tags[0], d.Extensions["k"][0] = kindTwo, "other", 'x'
+			return nil
+		},
+	}}})
+	defer mustClose(t, st)
+	d := plain("payload")
+	d.Tags, d.Extensions = []string{"tag"}, map[string][]byte{"k": []byte("value")}
+	rcpt, err := st.Append(ctx, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev, err := st.Event(ctx, rcpt.ID)
+	if err != nil || string(ev.Payload) != "payload" || ev.Kind != kindOne || ev.Tags[0] != "tag" || string(ev.Extensions["k"]) != "value" {
+		t.Errorf("event %+v, %v", ev, err)
+	}
+	if err := st.VerifyReceipt(ctx, rcpt); err != nil {
+		t.Error(err)
+	}
+}
+
+// A footer that turns out damaged under a gate's read is healed there, as under any other: the gate sees every event once.
+func TestGateReadsOverDamagedFooters(t *testing.T) {
+	mem := vfs.NewMem()
+	o := batpak.Options{SegmentSize: 4096}
+	o.SetFS(mem)
+	st := openAt(t, vfs.MemDir, &o)
+	names := make([]string, 120)
+	for i := range names {
+		names[i] = fmt.Sprint(i)
+	}
+	appendAll(t, st, names...)
+	st.WaitSealed()
+	mustClose(t, st)
+	whole, healed := mem.Files()["0000000001.fbat"], 0
+	for _, reverse := range []bool{false, true} {
+		for at := len(whole) - 1500; at < len(whole); at += 60 {
+			var seen int
+			var failed error
+			o := o
+			o.Gates = []batpak.Gate{{Name: "count", Check: func(v *batpak.GateView, d *batpak.Draft) *batpak.Denial {
+				for _, err := range v.Read(batpak.Query{Entity: d.Coordinate.Entity(), Reverse: reverse}) {
+					if failed = err; err == nil {
+						seen++
+					}
+				}
+				return nil
+			}}}
+			rotten := mem.Clone()
+			o.SetFS(rotten)
+			rotten.Rot("0000000001.fbat", append(append(append([]byte(nil), whole[:at]...), whole[at]^0x20), whole[at+1:]...))
+			st := openAt(t, vfs.MemDir, &o)
+			appendAll(t, st, "x")
+			if failed != nil || seen != len(names) {
+				t.Errorf("byte %d, reverse %v: %d events, %v", at, reverse, seen, failed)
+			}
+			healed += len(st.Stats().Healed)
+			mustClose(t, st)
+		}
+	}
+	if healed == 0 {
+		t.Error("no gate has met the damage")
 	}
 }

@@ -78,10 +78,11 @@ type signatureJSON struct {
 //
 // Errors: *[ReceiptError] with [ErrReceiptFormat] for a receipt whose fields no event can have.
 func (r Receipt) MarshalJSON() ([]byte, error) {
-	if _, err := receipt.DecodeMeta(r.meta()); err != nil {
+	head, err := receipt.DecodeMeta(r.meta())
+	if err != nil {
 		return nil, receiptForm(err)
 	}
-	h := r.Header()
+	h := head.Header()
 	j := receiptJSON{
 		Version: receiptJSONVersion, Store: r.Store, ID: h.ID, Seq: h.Seq,
 		Entity: h.Coordinate.Entity(), Scope: h.Coordinate.Scope(), Kind: h.Kind, Clock: h.Clock, Lane: h.Lane, Depth: h.Depth,

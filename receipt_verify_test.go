@@ -356,3 +356,31 @@ func TestReceiptsBesideAppends(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A retry through a fence, in the same write group as its original beside the fence: the receipt is the original's.
+func TestRetryThroughAFenceInOneGroup(t *testing.T) {
+	ctx := context.Background()
+	g := openGated(t, vfs.OpSync, signedBy(1))
+	defer mustClose(t, g.Store)
+	f := openFence(t, g.Store)
+	keyed := plain("keyed")
+	keyed.IdempotencyKey = []byte("k")
+	held := g.hold(plain("held"))
+	first := g.queue(ctx, keyed)[0]
+	var retry batpak.Receipt
+	var err error
+	done := make(chan struct{})
+	go func() { defer close(done); retry, err = f.Append(ctx, keyed) }()
+	g.waiting(2)
+	g.goOn <- vfs.Decision{}
+	<-done
+	if err := errors.Join(held.wait(), first.wait(), err); err != nil {
+		t.Fatal(err)
+	}
+	if !retry.Replayed || !retry.Same(first.receipts[0]) || retry.Signature.IsZero() {
+		t.Errorf("retry %+v, want the receipt of %+v", retry, first.receipts[0])
+	}
+	if err := g.VerifyReceipt(ctx, retry); err != nil {
+		t.Error(err)
+	}
+}

@@ -70,6 +70,7 @@ func (s *Store) replay(r *request) (replayed bool, err error) {
 func (s *Store) known(it *item, r *Receipt) (staged, ok bool, err error) {
 	if first, receipt := s.commit.keys.find(&it.key.Hash); first != nil {
 		*r = *receipt
+		it.stagedBy = first.fence
 		if err = it.sameAs(&first.key, r.Seq, r.ID); err == nil {
 			err = s.commit.undecided(it, first.fence)
 		}
@@ -96,7 +97,7 @@ func (s *Store) known(it *item, r *Receipt) (staged, ok bool, err error) {
 	case ok && evicted.Seq >= seq && !s.hidden.contains(evicted.Seq):
 		// Of an event that is still there it knows the parent, which may be gone.
 		*r = s.evictedReceipt(it, &evicted)
-		it.evicted, it.stagedBy = true, evicted.Fence
+		it.stagedBy = evicted.Fence
 		err = it.sameAs(&evicted.Key, evicted.Seq, evicted.ID)
 		return false, err == nil, err
 	case !found:

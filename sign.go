@@ -148,8 +148,8 @@ func (r *request) complete(i int) {
 		event.SetCausation(meta, r.receipts[it.cause].ID)
 	}
 	rcpt.PayloadVersion, rcpt.optional = it.version, event.OptionalOf(meta)
-	if it.evicted {
-		rcpt.optional = rcpt.optional.WithFence(it.stagedBy) // the retry may come through another one
+	if rcpt.Replayed { // the retry may come through another fence than the first request
+		rcpt.optional = rcpt.optional.WithFence(it.stagedBy)
 	}
 }
 

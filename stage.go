@@ -81,11 +81,19 @@ func (s *Store) placeAll(r *request, first, p savepoint) error {
 			end = next
 			continue
 		}
+		denied, trace := isDenial(err), []GateResult(nil)
+		if denied != nil && r.items[i].draft.RecordDenial {
+			// As the gate saw it: the batch's earlier drafts still count.
+			if trace, err = s.evaluate(&r.items[i], p); err == nil {
+				err = denied
+			}
+		}
 		c.restore(first)
 		r.settled = !c.hangs(err)
-		if denied := isDenial(err); denied != nil && r.items[i].draft.RecordDenial {
+		if trace != nil && err == denied {
 			r.settled = false
-			err = s.recordDenial(&r.items[i], i, denied)
+			err = s.recordDenial(&r.items[i], i, denied, trace)
+			c.durable = c.durable || r.ack == AckDurable
 		}
 		if r.batch {
 			err = &BatchError{Index: i, Err: err}

@@ -1,6 +1,7 @@
 package batpak
 
 import (
+	"iter"
 	"slices"
 
 	"batpak/index"
@@ -87,19 +88,34 @@ func (s *Store) selected(u *unless, p savepoint) (seq uint64, err error) {
 	if planted.On(planted.UnlessBlindInGroup) {
 		return 0, nil
 	}
-	for i := range c.staged[:p.staged] {
-		sp := &c.staged[i]
-		if u.q.Entity != "" && u.q.Entity != sp.head.key.entity {
-			continue // most are other entities' events, and need not be decoded
-		}
-		if err := c.raw.Decode(c.buf[sp.from+segment.FrameHeaderLen : sp.to]); err != nil {
-			return 0, err
-		}
-		if c.raw.Seq > u.Seq && u.q.Matches(&c.raw) {
-			return c.raw.Seq, nil
+	for _, err := range c.selects(&u.q, p.staged, false) {
+		if err != nil || c.raw.Seq > u.Seq {
+			return c.raw.Seq, err
 		}
 	}
 	return 0, nil
+}
+
+// body returns the body of a staged event's frame.
+func (c *committer) body(sp *span) []byte { return c.buf[sp.from+segment.FrameHeaderLen : sp.to] }
+
+// selects yields the first n events of the group that q selects, decoded into c.raw; ranges are not looked at.
+func (c *committer) selects(q *index.Query, n int, reverse bool) iter.Seq2[*span, error] {
+	return func(yield func(*span, error) bool) {
+		for i := range n {
+			if reverse {
+				i = n - 1 - i
+			}
+			sp := &c.staged[i]
+			if q.Entity != "" && q.Entity != sp.head.key.entity {
+				continue // most are other entities' events, and need not be decoded
+			}
+			err := c.raw.Decode(c.body(sp))
+			if (err != nil || q.Matches(&c.raw)) && (!yield(sp, err) || err != nil) {
+				return
+			}
+		}
+	}
 }
 
 // committed returns the first event in the log that u selects; 0 when there is none.

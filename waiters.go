@@ -78,16 +78,20 @@ func (w *watermark) end() {
 }
 
 // wait returns when the watermark has come to seq, when it has ended, or when ctx has. reached says which: after an end
-// it may be false with a nil error.
+// it may be false with a nil error. entered, unless it is nil, is called once the waiter is known: whoever moves things on
+// from then on sees it, and what was moved before, entered sees.
 //
 // Errors: the cause of ctx.
-func (w *watermark) wait(ctx context.Context, seq uint64) (reached bool, err error) {
+func (w *watermark) wait(ctx context.Context, seq uint64, entered func()) (reached bool, err error) {
 	if w.at.Load() >= seq {
 		return true, nil
 	}
 	waits := w.enter(seq)
 	if waits == nil {
 		return w.at.Load() >= seq, nil
+	}
+	if entered != nil {
+		entered()
 	}
 	select {
 	case <-waits.wake:

@@ -27,13 +27,14 @@ import (
 // Errors: *[idemp.FileError] for a damaged file, which is kept; *[CorruptError]; the context's; I/O errors.
 func (r *Replacement) moveKeys(ctx context.Context, log *chain) (err error) {
 	s := r.s
-	v := s.Set.Acquire()
+	visible := s.Set.Visible() // before the view: the window may only begin too early
+	v := s.Set.AcquireAll()    // the event behind an evicted one may wait behind an open fence
 	if v == nil {
 		return fmt.Errorf("move keys: %w", ErrAbsent)
 	}
 	defer v.Release()
 	b := idemp.NewBuilder(s.Dir, idemp.Update{
-		Store: s.StoreID, Old: s.evicted.table, From: idemp.WindowStart(v.Visible(), s.cfg.IdempotencyWindow),
+		Store: s.StoreID, Old: s.evicted.table, From: idemp.WindowStart(visible, s.cfg.IdempotencyWindow),
 	})
 	defer func() { err = errors.Join(err, b.Discard()) }()
 	if err := r.findKeys(ctx, log, newKeyMover(v, b, s.evicted.table, moverStreams)); err != nil {
@@ -96,6 +97,7 @@ type seenEvent struct {
 	entity  string
 	lane    uint32
 	seq     uint64
+	clock   uint64
 	hash    event.Hash
 	evicted bool
 }
@@ -135,9 +137,11 @@ func (m *keyMover) take(raw *event.Raw, evicted bool) error {
 			return err
 		}
 	}
-	if m.wanted(raw) && (evicted || follows && at.evicted) {
+	// An earlier compaction may have taken what stood between the two.
+	next := follows && at.clock == raw.Clock-1
+	if m.wanted(raw) && (evicted || next && at.evicted) {
 		parent := at.hash
-		if !follows {
+		if !next {
 			var err error
 			if parent, err = m.parentOf(raw); err != nil {
 				return err
@@ -151,7 +155,7 @@ func (m *keyMover) take(raw *event.Raw, evicted bool) error {
 	if !follows {
 		at.entity, at.lane = string(raw.Entity), raw.Lane
 	}
-	at.seq, at.hash, at.evicted = raw.Seq, raw.Hash, evicted
+	at.seq, at.clock, at.hash, at.evicted = raw.Seq, raw.Clock, raw.Hash, evicted
 	return nil
 }
 
@@ -171,7 +175,7 @@ func (m *keyMover) leave(at *seenEvent) error {
 	}
 	cur := m.v.Scan(index.Query{Entity: at.entity, Lane: &at.lane, After: at.seq, System: true}, true)
 	defer cur.Close()
-	if !cur.Next() || !m.wanted(cur.Raw()) {
+	if !cur.Next() || cur.Raw().Clock != at.clock+1 || !m.wanted(cur.Raw()) {
 		return cur.Err()
 	}
 	entry := idemp.EntryOf(cur.Raw(), at.hash)
@@ -189,7 +193,7 @@ func (m *keyMover) parentOf(raw *event.Raw) (event.Hash, error) {
 		Entity: string(raw.Entity), Lane: &lane, Before: raw.Seq, Reverse: true, System: true,
 	}, true)
 	defer cur.Close()
-	if cur.Next() {
+	if cur.Next() && cur.Raw().Clock == raw.Clock-1 {
 		return cur.Raw().Hash, nil
 	}
 	if err := cur.Err(); err != nil || m.old == nil {
@@ -212,6 +216,7 @@ type eventReader struct {
 
 	file   vfs.File // of left[0]; nil: not open
 	frames *segment.Scanner
+	read   uint64 // events
 }
 
 // next reads the next event. It returns false at the end and on an error.
@@ -226,14 +231,23 @@ func (e *eventReader) next(ctx context.Context) bool {
 			if f.Type != segment.TypeEvent {
 				continue
 			}
-			if err := e.raw.Decode(f.Body); err != nil {
+			if e.read++; e.read%ctxEvery == 0 {
+				e.err = ctx.Err()
+			}
+			if err := e.raw.Decode(f.Body); errors.Is(err, event.ErrFuture) {
+				e.err = &FutureError{File: segment.Name(e.left[0].id), Err: err}
+			} else if err != nil {
 				e.err = e.early(err)
+			}
+			if e.err != nil {
 				continue
 			}
 			return true
 		}
-		if e.err = e.frames.Err(); e.err == nil && e.frames.Offset() != e.left[0].end() {
-			e.err = e.early(nil)
+		if err := e.frames.Err(); err != nil {
+			e.err = fmt.Errorf("read segment %06d: %w", e.left[0].id, err)
+		} else if e.frames.Offset() != e.left[0].end() {
+			e.err = e.early(e.fault())
 		}
 		e.close()
 		e.left = e.left[1:]
@@ -257,6 +271,14 @@ func (e *eventReader) open(ctx context.Context) (err error) {
 func (e *eventReader) early(fault error) error {
 	l := e.left[0]
 	return corrupt(l.id, e.frames.Offset(), e.raw.Seq+1, l.next.LastSeq, "frames end early", fault)
+}
+
+// fault returns why the frames end, as an error that is nil when they just do.
+func (e *eventReader) fault() error {
+	if f := e.frames.Fault(); f != nil {
+		return f
+	}
+	return nil
 }
 
 func (e *eventReader) close() {

@@ -63,7 +63,7 @@ func answer(st *State, key [16]byte) (e idemp.Entry, ok bool, err error) {
 		lane := raw.Lane
 		cur := v.Scan(index.Query{Entity: string(raw.Entity), Lane: &lane, Before: raw.Seq, Reverse: true}, true)
 		defer cur.Close()
-		if !cur.Next() {
+		if !cur.Next() || cur.Raw().Clock != raw.Clock-1 {
 			return e, false, errors.Join(cur.Err(), fmt.Errorf("the parent of %d is gone", raw.Seq))
 		}
 		parent = cur.Raw().Hash
@@ -281,5 +281,50 @@ func TestKeysMoveWithLittleMemory(t *testing.T) {
 		if len(all) == 0 || !slices.Equal(found[1], all) || !slices.Equal(found[2], all) {
 			t.Errorf("%s: %d, %d and %d entries", evictions[i].name, len(found[1]), len(found[2]), len(all))
 		}
+	}
+}
+
+// TestKeysOverAnEarlierEviction: what stood between two events of a stream went before. The one behind has its entry since
+// then, and gets none that names the wrong event before it.
+func TestKeysOverAnEarlierEviction(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		clock   uint64 // of the second event
+		evicted bool   // the second event, too
+		want    uint64 // entries
+		parent  bool   // the second one's names the first event
+	}{
+		{"the next one stays", 2, false, 2, true},
+		{"the next one goes", 2, true, 2, true},
+		{"the next but one stays", 3, false, 1, false},
+		{"the next but one goes", 3, true, 2, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := openTest(t, testConfig(vfs.NewMem()))
+			defer s.crash()
+			v := s.st.Set.AcquireAll()
+			defer v.Release()
+			b := idemp.NewBuilder(s.st.Dir, idemp.Update{Store: s.st.StoreID, From: 1})
+			m := newKeyMover(v, b, nil, 8)
+			m.hidden = func(uint64) bool { return false }
+			first := event.Raw{Seq: 1, Clock: 1, Entity: []byte("e"), Flags: event.FlagKey, Key: keyOf(1), Hash: event.Hash{1}}
+			second := event.Raw{Seq: 9, Clock: tt.clock, Entity: []byte("e"), Flags: event.FlagKey, Key: keyOf(9), Hash: event.Hash{9}}
+			err := errors.Join(m.take(&first, true), m.take(&second, tt.evicted))
+			if err != nil || uint64(b.Added()) != tt.want {
+				t.Fatalf("%d entries, %v, want %d", b.Added(), err, tt.want)
+			}
+			if err := b.Write(); err != nil {
+				t.Fatal(err)
+			}
+			table, err := idemp.Open(s.st.Dir, s.st.StoreID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer table.Close()
+			e, ok, err := table.Find(keyOf(9).Hash)
+			if err != nil || ok != (tt.want == 2) || ok && (e.Parent == first.Hash) != tt.parent {
+				t.Errorf("entry %+v, %v, %v", e, ok, err)
+			}
+		})
 	}
 }

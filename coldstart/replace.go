@@ -144,7 +144,11 @@ func (r *Replacement) Commit(ctx context.Context) error {
 	if !next.sound() {
 		return fmt.Errorf("coldstart: results %v cannot be recorded", r.written)
 	}
-	if err := errors.Join(r.moveKeys(ctx, log), r.moveEvidence()); err != nil {
+	err = r.moveEvidence() // first: it may refuse, and costs little
+	if err == nil {
+		err = r.moveKeys(ctx, log)
+	}
+	if err != nil {
 		return fmt.Errorf("commit compaction: %w", err)
 	}
 	// A record that outlives a crash must not name results that do not.

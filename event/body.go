@@ -231,8 +231,13 @@ func fieldAt(meta []byte, field Flags) (at int, ok bool) {
 	if f&field == 0 {
 		return 0, false
 	}
-	at = fixedLen + entityLen + scopeLen
-	for _, before := range []struct {
+	return fixedLen + entityLen + scopeLen + sizeBefore(f, field), true
+}
+
+// sizeBefore returns how many bytes those of the optional fields in f take that stand before field, which is one of fixed
+// size.
+func sizeBefore(f, field Flags) (n int) {
+	for _, before := range [...]struct {
 		flag Flags
 		size int
 	}{{FlagBranch, 8}, {FlagFork, IDLen}, {FlagCorrelation, IDLen}, {FlagCausation, IDLen}, {FlagKey, 32}} {
@@ -240,10 +245,10 @@ func fieldAt(meta []byte, field Flags) (at int, ok bool) {
 			break
 		}
 		if f&before.flag != 0 {
-			at += before.size
+			n += before.size
 		}
 	}
-	return at, true
+	return n
 }
 
 // decodeLens checks that meta can hold the fixed part and the names.

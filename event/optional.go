@@ -46,15 +46,7 @@ func AppendMetaWith(dst []byte, h *Header, o Optional) []byte {
 
 // WithFence returns o with the given fence in the place of its own; 0 means none.
 func (o Optional) WithFence(fence uint64) Optional {
-	at := 0
-	for _, before := range [...]struct {
-		flag Flags
-		size int
-	}{{FlagFork, IDLen}, {FlagCorrelation, IDLen}, {FlagCausation, IDLen}, {FlagKey, len(Key{}.Hash) + len(Key{}.Fingerprint)}} {
-		if o.flags&before.flag != 0 {
-			at += before.size
-		}
-	}
+	at := sizeBefore(o.flags, FlagFence)
 	head, tail := o.text[:at], o.text[at:]
 	if o.flags&FlagFence != 0 {
 		tail = tail[8:]

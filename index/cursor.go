@@ -279,7 +279,7 @@ func (c *Cursor) stepScan() error {
 		case c.plain:
 			c.found = true
 			return nil
-		case c.q.matches(&c.raw) && (c.q.Hidden == nil || !c.q.Hidden(c.raw.Seq)):
+		case c.q.Matches(&c.raw) && (c.q.Hidden == nil || !c.q.Hidden(c.raw.Seq)):
 			c.found = true
 			if c.borrow {
 				return nil

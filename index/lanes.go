@@ -140,13 +140,3 @@ func (mp *mapped) topLane(entity string) (uint32, error) {
 	h, err := mp.foot.HeadAt(hi - 1) // lanes ascend
 	return h.Lane, err
 }
-
-// FindID returns the event named id, visible or not. The result's bytes are the caller's.
-//
-// Errors: as EventByID.
-func (v *View) FindID(id event.ID) (raw event.Raw, ok bool, err error) {
-	if ok, err = v.rawByID(id, &raw); err != nil || !ok {
-		return event.Raw{}, false, err
-	}
-	return raw, true, nil
-}

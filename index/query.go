@@ -66,12 +66,8 @@ func (q *Query) plain() bool {
 		q.Lane == nil && q.parent == nil
 }
 
-// Matches reports whether the decoded event is what q names; ranges and Hidden are not looked at. It is for events that
-// no run holds yet.
-func (q *Query) Matches(r *event.Raw) bool { return q.matches(r) }
-
-// matches reports whether the decoded event is what q names; ranges and Hidden are not looked at.
-func (q *Query) matches(r *event.Raw) bool {
+// Matches reports whether the decoded event is what q names; ranges and Hidden are not looked at.
+func (q *Query) Matches(r *event.Raw) bool {
 	switch {
 	case q.Entity != "" && string(r.Entity) != q.Entity,
 		q.EntityPrefix != "" && !bytes.HasPrefix(r.Entity, []byte(q.EntityPrefix)),

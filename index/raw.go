@@ -7,7 +7,17 @@ import "batpak/event"
 //
 // Errors: as [View.EventByID].
 func (v *View) RawByID(id event.ID) (raw event.Raw, ok bool, err error) {
-	if ok, err = v.rawByID(id, &raw); err != nil || !ok || raw.Seq > v.visible {
+	if raw, ok, err = v.FindID(id); ok && raw.Seq > v.visible {
+		return event.Raw{}, false, nil
+	}
+	return raw, ok, err
+}
+
+// FindID returns the event named id, visible or not. The result's bytes are the caller's.
+//
+// Errors: as EventByID.
+func (v *View) FindID(id event.ID) (raw event.Raw, ok bool, err error) {
+	if ok, err = v.rawByID(id, &raw); err != nil || !ok {
 		return event.Raw{}, false, err
 	}
 	return raw, true, nil

@@ -55,13 +55,8 @@ func NewRange(size uint64, hashes []event.Hash) (r Range, ok bool) {
 
 // Append adds the leaf of an event's hash. Where that completes a tile, it returns the tile's hash and true.
 func (r *Range) Append(h *event.Hash) (tile event.Hash, complete bool) {
-	return r.push(Leaf(h), 0)
-}
-
-// push adds a perfect subtree; the size is a multiple of its leaves. It returns the tile that this completes, if it is one
-// of smaller subtrees.
-func (r *Range) push(node event.Hash, height int) (tile event.Hash, complete bool) {
-	for level := height; r.size>>level&1 == 1; level++ {
+	node := Leaf(h)
+	for level := 0; r.size>>level&1 == 1; level++ {
 		last := len(r.hashes) - 1
 		node = Node(&r.hashes[last], &node)
 		r.hashes = r.hashes[:last]
@@ -70,7 +65,7 @@ func (r *Range) push(node event.Hash, height int) (tile event.Hash, complete boo
 		}
 	}
 	r.hashes = append(r.hashes, node)
-	r.size += 1 << height
+	r.size++
 	return tile, complete
 }
 
