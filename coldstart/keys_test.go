@@ -263,7 +263,7 @@ func TestKeysMoveWithLittleMemory(t *testing.T) {
 		found := map[int][]idemp.Entry{}
 		for _, streams := range []int{1, 2, moverStreams} {
 			b := idemp.NewBuilder(s.st.Dir, idemp.Update{Store: s.st.StoreID})
-			if err := errors.Join(r.findKeys(t.Context(), log, newKeyMover(v, b, nil, streams)), b.Write()); err != nil {
+			if err := errors.Join(r.findKeys(t.Context(), log, newKeyMover(v, b, nil, s.seq, streams)), b.Write()); err != nil {
 				t.Fatal(err)
 			}
 			table, err := idemp.Open(s.st.Dir, s.st.StoreID)
@@ -305,7 +305,7 @@ func TestKeysOverAnEarlierEviction(t *testing.T) {
 			v := s.st.Set.AcquireAll()
 			defer v.Release()
 			b := idemp.NewBuilder(s.st.Dir, idemp.Update{Store: s.st.StoreID, From: 1})
-			m := newKeyMover(v, b, nil, 8)
+			m := newKeyMover(v, b, nil, 9, 8)
 			m.hidden = func(uint64) bool { return false }
 			first := event.Raw{Seq: 1, Clock: 1, Entity: []byte("e"), Flags: event.FlagKey, Key: keyOf(1), Hash: event.Hash{1}}
 			second := event.Raw{Seq: 9, Clock: tt.clock, Entity: []byte("e"), Flags: event.FlagKey, Key: keyOf(9), Hash: event.Hash{9}}
