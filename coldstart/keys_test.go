@@ -328,3 +328,19 @@ func TestKeysOverAnEarlierEviction(t *testing.T) {
 		})
 	}
 }
+
+// TestKeysBehindAnOpenFence: the event behind an evicted one is durable, and waits for its fence. It gets its entry all the
+// same: when the fence is committed, nothing else knows its parent.
+func TestKeysBehindAnOpenFence(t *testing.T) {
+	c := headCase{behind: func(s *testStore) { s.staged = true; s.append(3) }}
+	s := c.two(t, vfs.NewMem())
+	if _, err := evictions[0].run(s, stepFinished); err != nil {
+		t.Fatal(err)
+	}
+	for _, seq := range []uint64{1, 2, 3, 8} { // 8 is the one behind 3
+		if e, ok, err := s.st.EvictedKey(keyOf(seq).Hash); err != nil || !ok || e != s.entries[seq] {
+			t.Errorf("entry of %d: %+v, %v, %v, want %+v", seq, e, ok, err, s.entries[seq])
+		}
+	}
+	s.crash()
+}
