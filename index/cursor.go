@@ -173,8 +173,14 @@ func (c *Cursor) openPlan(r *run) (bool, error) {
 
 // begin starts reading a run.
 func (c *Cursor) begin(t table) (bool, error) {
-	p, none, err := makePlan(t, &c.q, c.after, c.end)
-	if err != nil || none {
+	p, few, err := planFew(t, &c.q, c.after, c.end)
+	if !few && err == nil {
+		var none bool
+		if p, none, err = makePlan(t, &c.q, c.after, c.end); none {
+			return false, err
+		}
+	}
+	if err != nil {
 		return false, err
 	}
 	c.plan, c.frames, c.open = p, t.frames(), true
