@@ -197,7 +197,15 @@ func (c *Cursor) openPlan(r *run) (ok bool, err error) {
 // begin starts reading a run.
 func (c *Cursor) begin(t table) (bool, error) {
 	c.work.Runs++
-	p, none, err := makePlan(t, &c.q, c.after, c.end)
+	var p plan
+	var few, none bool
+	var err error
+	if !c.counting {
+		p, few, err = planFew(t, &c.q, c.after, c.end)
+	}
+	if !few && err == nil {
+		p, none, err = makePlan(t, &c.q, c.after, c.end)
+	}
 	if err != nil || none {
 		return false, err
 	}

@@ -94,6 +94,8 @@ const (
 	// column: beginning with a list takes about as long as checking listCost rows.
 	rareShare = 8
 	listCost  = 64
+	// fewRows are what [planFew] is for: whoever follows asks for a few rows at a time.
+	fewRows = 16
 	// leapMost is how many times longer than the driver's a list may be that is leapt through for each row.
 	leapMost = 32
 )
@@ -145,6 +147,17 @@ func makePlan(t table, q *Query, after, end uint64) (p plan, none bool, err erro
 	onlyReserved := p.driver == nil && p.filter.use&^partReserved == 0
 	p.scan = !q.Reverse && onlyReserved
 	return p, false, nil
+}
+
+// planFew plans q where it names prefixes, which many entities may have, and its range leaves a few rows: those are read
+// and looked at one by one, and nothing is looked up. ok is false elsewhere.
+func planFew(t table, q *Query, after, end uint64) (p plan, ok bool, err error) {
+	if !q.namesPrefixes() || q.Reverse || q.isChild() || end-after > fewRows {
+		return p, false, nil
+	}
+	p.table, p.scan = t, true
+	p.lo, p.hi, err = rowRange(t, q, after, end)
+	return p, p.lo < p.hi, err
 }
 
 // leaps reports whether a condition that is not the driver is checked in its list and not by columns. Nothing else
