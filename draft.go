@@ -132,18 +132,3 @@ type Head struct {
 	Lane  uint32
 	Hash  event.Hash
 }
-
-// A Query selects events. Fields that are set must all agree; the zero Query is every visible event in commit order.
-type Query struct {
-	Entity       string       // exact entity; empty means any
-	EntityPrefix string       // plain bytes at the start of the entity; empty means any
-	Scope        string       // exact scope; empty means any
-	Kinds        []event.Kind // any of these; empty means every kind that is not reserved
-	Tags         []string     // all of these
-	Lane         *uint32      // nil means all lanes
-	After        uint64       // exclusive sequence to start behind; 0 means the beginning
-	Before       uint64       // exclusive sequence to end before; 0 means the end
-	Limit        int          // number of events; 0 means no limit
-	Reverse      bool         // newest first
-	Borrow       bool         // the event's bytes and strings are valid only until the next step: nothing is allocated
-}

@@ -47,6 +47,7 @@ func (m SyncMode) String() string {
 const (
 	defaultSegmentSize    = 64 << 20
 	defaultSyncEvery      = 50 * time.Millisecond
+	defaultFollowEvery    = 5 * time.Millisecond
 	defaultFillAhead      = 8 << 20
 	defaultIndexEvery     = 2 << 20
 	defaultMaxEventBytes  = 16 << 20
@@ -72,6 +73,10 @@ type Options struct {
 	// read-only media. It sees what was durable, or written where the writer's Sync is relaxed, at Open, and at the last
 	// [Store.Refresh].
 	ReadOnly bool
+
+	// FollowEvery is how often a read-only store looks at its directory while somebody follows it; see [Store.Follow].
+	// Zero means 5 ms; at least 1 ms.
+	FollowEvery time.Duration
 
 	// NoSnapshot and NoCheckpoint switch off the artifacts of the first two rungs of the cold start: they are neither
 	// read nor written. Opens then cost what the number of segments costs.
@@ -169,6 +174,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	c.SegmentSize = orDefault(c.SegmentSize, defaultSegmentSize)
 	c.SyncEvery = orDefault(c.SyncEvery, defaultSyncEvery)
+	c.FollowEvery = orDefault(c.FollowEvery, defaultFollowEvery)
 	c.MaxEventBytes = orDefault(c.MaxEventBytes, defaultMaxEventBytes)
 	c.MaxBatchEvents = orDefault(c.MaxBatchEvents, defaultMaxBatchEvents)
 	if c.MaxBatchBytes = orDefault(c.MaxBatchBytes, defaultMaxBatchBytes); c.MaxBatchBytes > 0 {
@@ -205,6 +211,7 @@ func (o *Options) validate() error {
 		{"SegmentSize", o.SegmentSize, o.SegmentSize >= segment.MinSize && o.SegmentSize <= segment.MaxSize, "outside 4 KiB to 2 GiB"},
 		{"Sync", o.Sync, o.Sync <= SyncNever, "not a mode"},
 		{"SyncEvery", o.SyncEvery, o.SyncEvery >= time.Millisecond, "below 1 ms"},
+		{"FollowEvery", o.FollowEvery, o.FollowEvery >= time.Millisecond, "below 1 ms"},
 		{"SigningKeys", len(o.SigningKeys), signingKeysHold(o.SigningKeys), "not Ed25519 private keys"},
 		{"MaxEventBytes", o.MaxEventBytes, o.MaxEventBytes > 0 && o.MaxEventBytes <= 1<<30, "outside 1 byte to 1 GiB"},
 		{"MaxBatchEvents", o.MaxBatchEvents, o.MaxBatchEvents >= 1, "below 1"},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 
-	"batpak/coordinate"
 	"batpak/event"
 	"batpak/index"
 )
@@ -19,7 +18,7 @@ const checkEvery = 64
 //
 // An event's bytes belong to the caller, unless q.Borrow is set.
 //
-// Errors: *[DraftError] for a query that cannot be; *[CanceledError]; [ErrClosed]; *segment.FrameError and
+// Errors: *[DraftError] and *[LimitError] for a query that cannot be; *[CanceledError]; [ErrClosed]; *segment.FrameError and
 // *segment.FooterError for damage: an error is never a silent end.
 func (s *Store) Read(ctx context.Context, q Query) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
@@ -109,32 +108,4 @@ func (r *reading) yieldAll(ctx context.Context, cur *index.Cursor) error {
 			}
 		}
 	}
-}
-
-// compile checks q and returns what the index understands.
-func (q *Query) compile() (index.Query, error) {
-	c := index.Query{
-		Entity: q.Entity, EntityPrefix: q.EntityPrefix, Scope: q.Scope, Kinds: q.Kinds, Tags: q.Tags, Lane: q.Lane,
-		After: q.After, Before: q.Before, Reverse: q.Reverse,
-	}
-	if q.Limit < 0 {
-		return c, &DraftError{Field: "Limit", Reason: "below zero"}
-	}
-	for _, name := range []struct{ field, value string }{{"Entity", q.Entity}, {"Scope", q.Scope}} {
-		if name.value == "" {
-			continue
-		}
-		if err := coordinate.Check(name.field, name.value); err != nil {
-			return c, &DraftError{Field: name.field, Err: err}
-		}
-	}
-	for _, tag := range q.Tags {
-		if err := coordinate.Check("tag", tag); err != nil {
-			return c, &DraftError{Field: "Tags", Err: err}
-		}
-	}
-	for _, k := range q.Kinds {
-		c.System = c.System || k.Reserved() // whoever names a kind of the store's own wants it
-	}
-	return c, nil
 }

@@ -2,7 +2,6 @@ package batpak
 
 import (
 	"iter"
-	"slices"
 
 	"batpak/index"
 	"batpak/internal/planted"
@@ -33,15 +32,6 @@ func compileUnless(conditions []Unless) ([]unless, error) {
 			return nil, &DraftError{Field: "Unless", Err: err}
 		}
 		q.After, q.Before, q.Reverse = u.Seq, 0, false
-		// The caller may be gone before the committer has looked at its slices.
-		if len(q.Kinds) > 0 {
-			q.Kinds = slices.Sorted(slices.Values(q.Kinds))
-		}
-		q.Tags = slices.Clone(q.Tags)
-		if q.Lane != nil {
-			lane := *q.Lane
-			q.Lane = &lane
-		}
 		compiled[i] = unless{Unless: u, q: q}
 	}
 	return compiled, nil
@@ -107,7 +97,7 @@ func (c *committer) selects(q *index.Query, n int, reverse bool) iter.Seq2[*span
 				i = n - 1 - i
 			}
 			sp := &c.staged[i]
-			if q.Entity != "" && q.Entity != sp.head.key.entity {
+			if !q.MatchesEntity(sp.head.key.entity) {
 				continue // most are other entities' events, and need not be decoded
 			}
 			err := c.raw.Decode(c.body(sp))

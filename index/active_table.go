@@ -64,30 +64,25 @@ func (t activeTable) resolve(q *Query) (conds []condition, f filter, none bool, 
 		f.use |= c.part
 		conds = append(conds, c)
 	}
-	switch {
-	case q.Entity != "":
-		e, ok := t.a.entities.find(q.Entity)
-		f.entityLo = e
-		add(t.one(partEntity, &t.a.entities, e, ok))
-	case q.EntityPrefix != "":
-		add(t.prefix(q.EntityPrefix, &f))
+	if q.namesEntities() {
+		add(t.named(q, &f))
 	}
 	if q.Scope != "" {
 		s, ok := t.a.scopes.find(q.Scope)
 		f.scope = s
 		add(t.one(partScope, &t.a.scopes, s, ok))
 	}
-	if len(q.Kinds) > 0 {
-		f.kinds = q.Kinds
-		add(t.kinds(q.Kinds))
+	if q.namesKinds() {
+		f.kinds, f.categories = q.Kinds, q.Categories
+		add(t.kinds(q))
 	}
 	for _, tag := range q.Tags {
 		i, ok := t.a.tags.find(tag)
 		add(t.one(partList, &t.a.tags, i, ok))
 	}
-	if q.parent != nil {
-		d := &t.a.children[q.by]
-		i, ok := d.find(string(q.parent[:]))
+	for by, parent := range q.parents {
+		d := &t.a.children[by]
+		i, ok := d.find(string(parent[:]))
 		add(t.one(partList, d, i, ok))
 	}
 	return conds, f, none, nil
@@ -102,16 +97,28 @@ func (t activeTable) one(p part, d *dict, i uint32, ok bool) (condition, bool) {
 	return condition{part: p, lists: []list{l}, rows: l.len()}, l.len() > 0
 }
 
-func (t activeTable) kinds(kinds []event.Kind) (c condition, found bool) {
+func (t activeTable) kinds(q *Query) (c condition, found bool) {
 	c.part = partKinds
-	for _, k := range kinds {
-		if i, ok := t.a.kinds.find(kindName(k)); ok {
-			l := list{arena: &t.a.arena, state: t.a.kinds.list(i)}
-			c.lists = append(c.lists, l)
-			c.rows += l.len()
+	d := &t.a.kinds
+	add := func(i uint32) {
+		l := list{arena: &t.a.arena, state: d.list(i)}
+		c.lists = append(c.lists, l)
+		c.rows += l.len()
+	}
+	for _, k := range q.Kinds {
+		if i, ok := d.find(kindName(k)); ok {
+			add(i)
 		}
 	}
-	return c, len(c.lists) > 0
+	for i := uint32(0); q.Categories != 0 && i < d.count.Load(); i++ {
+		if q.Categories.Has(int(d.name(i)[0] >> 4)) {
+			add(i)
+		}
+	}
+	if found = len(c.lists) > 0; !mergeable(uint32(len(c.lists)), c.rows, t.n) {
+		c.lists = nil
+	}
+	return c, found
 }
 
 func (t activeTable) reserved(lo, hi uint32) (uint32, error) {
@@ -130,20 +137,39 @@ func (t activeTable) reserved(lo, hi uint32) (uint32, error) {
 	return uint32(n), nil
 }
 
-// prefix returns the condition of the entities that begin with prefix.
-func (t activeTable) prefix(prefix string, f *filter) (c condition, found bool) {
+// named returns the condition of the entities that q names.
+func (t activeTable) named(q *Query, f *filter) (c condition, found bool) {
 	d := &t.a.entities
+	if q.Entity != "" {
+		e, ok := d.find(q.Entity)
+		f.entities = []numbers{{e, e + 1}}
+		return t.one(partEntity, d, e, ok)
+	}
 	c.part = partEntity
 	var few []uint32
-	f.entities = make(bitset, d.count.Load()/64+1)
-	t.withPrefix(prefix, func(e uint32) {
-		f.entities.add(e)
+	f.set = make(bitset, d.count.Load()/64+1)
+	add := func(e uint32) {
+		if int(e/64) >= len(f.set) {
+			return // of an event that came meanwhile
+		}
+		f.set.add(e)
 		c.rows += d.list(e).len()
 		found = true
 		if len(few) <= mergeMost {
 			few = append(few, e)
 		}
-	})
+	}
+	for _, name := range q.Entities {
+		if e, ok := d.find(name); ok {
+			add(e)
+		}
+	}
+	if q.EntityPrefix != "" {
+		t.withPrefix(q.EntityPrefix, add)
+	}
+	for _, prefix := range q.EntityPrefixes {
+		t.withPrefix(prefix, add)
+	}
 	if mergeable(uint32(len(few)), c.rows, t.n) {
 		for _, e := range few {
 			c.lists = append(c.lists, list{arena: &t.a.arena, state: d.list(e)})
@@ -220,17 +246,17 @@ func (m *activeMatcher) seq(row uint32) (uint64, error) { return m.a.rows.at(row
 func (m *activeMatcher) match(row uint32) (bool, error) {
 	r, f := m.a.rows.at(row), &m.f
 	switch {
-	case f.use&partKinds != 0 && !hasKind(f.kinds, r.kind),
+	case f.use&partKinds != 0 && !hasKind(f.kinds, f.categories, r.kind),
 		f.use&partReserved != 0 && r.kind.Reserved(),
 		f.use&partLane != 0 && r.lane != f.lane,
 		f.use&partScope != 0 && r.scope != f.scope:
 		return false, nil
 	case f.use&partEntity == 0:
 		return true, nil
-	case f.entities != nil:
-		return f.entities.has(r.entity), nil
+	case f.set != nil:
+		return f.set.has(r.entity), nil
 	}
-	return r.entity == f.entityLo, nil
+	return r.entity == f.entities[0].lo, nil
 }
 
 // head returns the last row of (entity, lane) among the first n.

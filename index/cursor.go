@@ -55,13 +55,12 @@ func (v *View) ScanWith(c *Cursor, q Query, borrow bool) *Cursor {
 		guard = c.stepRows
 	}
 	*c = Cursor{e: v.e, borrow: borrow, after: q.After, end: v.visible + 1, guard: guard}
-	q, none := q.normal()
-	c.q = q
+	c.q = q.Normal()
 	if q.Before != 0 {
 		c.end = min(c.end, q.Before)
 	}
 	c.plain = c.q.plain() && q.Hidden == nil
-	if none || c.end <= 1 || c.after >= c.end-1 || len(v.e.runs) == 0 {
+	if c.q.form == formNothing || c.end <= 1 || c.after >= c.end-1 || len(v.e.runs) == 0 {
 		return c
 	}
 	first, last := v.e.runOfSeq(c.after+1), v.e.runOfSeq(c.end-1)
@@ -75,7 +74,16 @@ func (v *View) ScanWith(c *Cursor, q Query, borrow bool) *Cursor {
 // Children returns a cursor over the events that name id as their causation or correlation, in commit order. They are
 // borrowed as with Scan.
 func (v *View) Children(id event.ID, by segment.Relation, borrow bool) *Cursor {
-	return v.Scan(Query{parent: &id, by: by, System: true}, borrow)
+	q := Query{System: true}
+	switch {
+	case id == event.ID{}:
+		q.form = formNothing
+	case by == segment.ByCausation:
+		q.Causation = id
+	default:
+		q.Correlation = id
+	}
+	return v.Scan(q, borrow)
 }
 
 // Next moves to the next event. It returns false at the end and after an error.
@@ -217,7 +225,7 @@ func (c *Cursor) stepRows() error {
 		if err := c.take(p); err != nil {
 			return err
 		}
-		if c.q.isChild(&c.raw) {
+		if c.q.childOf(&c.raw) {
 			c.found = true
 			return nil
 		}

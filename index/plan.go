@@ -47,7 +47,7 @@ type matcher interface {
 type part uint8
 
 const (
-	partEntity part = 1 << iota // exact or prefix
+	partEntity part = 1 << iota // names or prefixes
 	partScope
 	partKinds
 	partLane
@@ -65,14 +65,17 @@ type condition struct {
 
 // A filter is what a matcher checks. Numbers are those of its run.
 type filter struct {
-	use      part
-	entityLo uint32 // sealed: coordinates [lo, hi); active: the entity, when set is nil
-	entityHi uint32
-	entities bitset // active: entities of a prefix
-	scope    uint32
-	kinds    []event.Kind
-	lane     uint32
+	use        part
+	entities   []numbers // sealed: coordinates, ascending; active: the entity, when set is nil
+	set        bitset    // active: entities
+	scope      uint32
+	kinds      []event.Kind
+	categories Categories
+	lane       uint32
 }
+
+// A numbers is a range [lo, hi) of numbers.
+type numbers struct{ lo, hi uint32 }
 
 // A bitset holds small numbers.
 type bitset []uint64
@@ -141,7 +144,7 @@ func makePlan(t table, q *Query, after, end uint64) (p plan, none bool, err erro
 	}
 	onlyReserved := p.driver == nil && p.filter.use&^partReserved == 0
 	dense := p.driver != nil && p.driver.rows >= t.count()/denseShare && t.count() > listCost
-	p.scan = !q.Reverse && q.parent == nil && (onlyReserved || dense)
+	p.scan = !q.Reverse && !q.isChild() && (onlyReserved || dense)
 	return p, false, nil
 }
 

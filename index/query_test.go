@@ -17,23 +17,11 @@ func naive(l *testLog, q *Query, visible uint64) []uint64 {
 	for i := range l.events {
 		e := &l.events[i]
 		if e.Seq > visible || e.Seq <= q.After || q.Before != 0 && e.Seq >= q.Before ||
-			q.Entity != "" && e.Coordinate.Entity() != q.Entity ||
-			!strings.HasPrefix(e.Coordinate.Entity(), q.EntityPrefix) ||
-			q.Scope != "" && e.Coordinate.Scope() != q.Scope ||
-			len(q.Kinds) > 0 && !slices.Contains(q.Kinds, e.Kind) ||
-			!q.System && e.Kind.Reserved() ||
-			q.Lane != nil && *q.Lane != e.Lane ||
 			e.HLC < q.FromHLC || q.ToHLC != 0 && e.HLC >= q.ToHLC ||
-			q.Hidden != nil && q.Hidden(e.Seq) {
+			q.Hidden != nil && q.Hidden(e.Seq) || !naiveNames(q, e) {
 			continue
 		}
-		ok := true
-		for _, tag := range q.Tags {
-			ok = ok && slices.Contains(e.Tags, tag)
-		}
-		if ok {
-			want = append(want, e.Seq)
-		}
+		want = append(want, e.Seq)
 	}
 	if q.Reverse {
 		slices.Reverse(want)
@@ -41,18 +29,31 @@ func naive(l *testLog, q *Query, visible uint64) []uint64 {
 	return want
 }
 
+// naiveNames reports whether e is what q names.
+func naiveNames(q *Query, e *testEvent) bool {
+	entity, k := e.Coordinate.Entity(), e.Kind
+	switch begins := func(p string) bool { return strings.HasPrefix(entity, p) }; {
+	case q.Entity != "" && entity != q.Entity,
+		len(q.Entities) > 0 && !slices.Contains(q.Entities, entity),
+		!begins(q.EntityPrefix),
+		len(q.EntityPrefixes) > 0 && !slices.ContainsFunc(q.EntityPrefixes, begins),
+		q.Scope != "" && e.Coordinate.Scope() != q.Scope,
+		(len(q.Kinds) > 0 || q.Categories != 0) && !slices.Contains(q.Kinds, k) && !q.Categories.Has(k.Category()),
+		!q.System && k.Reserved(),
+		q.Lane != nil && *q.Lane != e.Lane,
+		q.Correlation != event.ID{} && q.Correlation != e.Correlation,
+		q.Causation != event.ID{} && q.Causation != e.Causation:
+		return false
+	}
+	return !slices.ContainsFunc(q.Tags, func(tag string) bool { return !slices.Contains(e.Tags, tag) })
+}
+
 // randomQuery sets each field of a query now and then.
 func randomQuery(l *testLog, r *rand.Rand) Query {
 	some := func() *testEvent { return &l.events[r.IntN(len(l.events))] }
 	rarely := func(n int) bool { return r.IntN(n) == 0 }
 	q := Query{Reverse: rarely(2), System: rarely(3)}
-	if rarely(4) {
-		q.Entity = some().Coordinate.Entity()
-	}
-	if rarely(4) {
-		name := some().Coordinate.Entity()
-		q.EntityPrefix = name[:1+r.IntN(len(name))]
-	}
+	randomEntities(&q, r, func() string { return some().Coordinate.Entity() })
 	if rarely(4) {
 		q.Scope = some().Coordinate.Scope()
 	}
@@ -65,11 +66,20 @@ func randomQuery(l *testLog, r *rand.Rand) Query {
 		}
 	}
 	for rarely(4) {
+		q.Categories |= 1 << some().Kind.Category()
+	}
+	for rarely(4) {
 		q.Tags = append(q.Tags, fmt.Sprintf("tag%d", r.IntN(5)))
 	}
 	if rarely(4) {
 		lane := r.Uint32N(4)
 		q.Lane = &lane
+	}
+	if rarely(8) {
+		q.Correlation = some().Correlation
+	}
+	if rarely(8) {
+		q.Causation = some().Causation
 	}
 	if rarely(3) {
 		q.After = some().Seq - r.Uint64N(2)
@@ -88,6 +98,37 @@ func randomQuery(l *testLog, r *rand.Rand) Query {
 		q.Hidden = func(seq uint64) bool { return seq >= from && seq < from+20 }
 	}
 	return q
+}
+
+// randomEntities sets each of the fields that name entities now and then.
+func randomEntities(q *Query, r *rand.Rand, some func() string) {
+	rarely := func(n int) bool { return r.IntN(n) == 0 }
+	prefix := func() string {
+		name := some()
+		return name[:r.IntN(len(name)+1)]
+	}
+	if rarely(5) {
+		q.Entity = some()
+	}
+	if rarely(5) {
+		q.EntityPrefix = prefix()
+	}
+	if rarely(5) {
+		for range 1 + r.IntN(1+r.IntN(300)) {
+			q.Entities = append(q.Entities, some())
+		}
+		if rarely(3) {
+			q.Entities = append(q.Entities, "nobody")
+		}
+		if q.Entity != "" && rarely(2) {
+			q.Entities[r.IntN(len(q.Entities))] = q.Entity
+		}
+	}
+	if rarely(5) {
+		for range 1 + r.IntN(4) {
+			q.EntityPrefixes = append(q.EntityPrefixes, prefix())
+		}
+	}
 }
 
 func describe(q *Query) string {
@@ -199,7 +240,10 @@ func TestScanOfNothing(t *testing.T) {
 	for _, q := range []Query{
 		{Entity: "none"}, {Scope: "none"}, {Kinds: []event.Kind{0xfff}}, {Tags: []string{"none"}}, {EntityPrefix: "zzz"},
 		{Kinds: []event.Kind{1}}, {After: l.seq}, {After: ^uint64(0)}, {Before: 1}, {After: 5, Before: 6},
-		{Entity: testEntity(1), EntityPrefix: "x"}, {FromHLC: 1 << 60}, {ToHLC: 1}, {FromHLC: 9, ToHLC: 9},
+		{Entity: testEntity(1), EntityPrefix: "x"}, {Entities: []string{"none", "not"}}, {Entities: []string{""}},
+		{Entity: testEntity(1), Entities: []string{testEntity(2)}}, {EntityPrefixes: []string{"x", "y"}},
+		{EntityPrefix: "order", EntityPrefixes: []string{"c", "orders"}}, {Categories: 1 << 15}, {Categories: 1},
+		{Correlation: event.ID{1}}, {Causation: event.ID{1}}, {FromHLC: 9, ToHLC: 3}, {FromHLC: 1 << 60}, {ToHLC: 1}, {FromHLC: 9, ToHLC: 9},
 	} {
 		l.checkQuery(t, q, true)
 	}

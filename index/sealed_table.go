@@ -39,7 +39,7 @@ func (mp *mapped) resolve(q *Query) (conds []condition, f filter, none bool, err
 	if q.Lane != nil && sum.MinLane != sum.MaxLane {
 		f.use, f.lane = f.use|partLane, *q.Lane
 	}
-	steps := [...]func(*Query, *filter) (condition, bool, error){mp.entity, mp.scope, mp.kinds, mp.children}
+	steps := [...]func(*Query, *filter) (condition, bool, error){mp.named, mp.scope, mp.kinds}
 	for _, step := range steps {
 		c, found, err := step(q, &f)
 		if err != nil || !found {
@@ -56,6 +56,13 @@ func (mp *mapped) resolve(q *Query) (conds []condition, f filter, none bool, err
 			return nil, f, true, err
 		}
 		conds = append(conds, c)
+	}
+	for by, parent := range q.parents {
+		l, err := mp.foot.Children(by, parent)
+		if err != nil || l.Len() == 0 {
+			return nil, f, true, err
+		}
+		conds = append(conds, mp.one(partList, l))
 	}
 	if !q.System {
 		n, err := mp.reserved(0, mp.count())
@@ -81,10 +88,8 @@ func excludes(s *segment.Summary, q *Query) bool {
 	if q.FromHLC > s.MaxHLC || q.ToHLC != 0 && q.ToHLC <= s.MinHLC {
 		return true
 	}
-	if n := len(q.Kinds); n > 0 && (q.Kinds[0] > s.MaxKind || q.Kinds[n-1] < s.MinKind) {
-		return true
-	}
-	return false
+	low, high, ok := q.kindBounds()
+	return ok && (low > s.MaxKind || high < s.MinKind)
 }
 
 // one returns a condition with a single list.
@@ -92,42 +97,86 @@ func (mp *mapped) one(p part, l segment.List) condition {
 	return condition{part: p, lists: []list{{foot: mp.foot, rows: l}}, rows: l.Len()}
 }
 
-func (mp *mapped) entity(q *Query, f *filter) (c condition, found bool, err error) {
-	var lo, hi uint32
-	switch {
-	case q.Entity != "":
-		lo, found, err = mp.foot.LookupEntity(q.Entity)
-		hi = lo + 1
-	case q.EntityPrefix != "":
-		lo, hi, err = mp.foot.EntityPrefix(q.EntityPrefix)
-		found = lo < hi
-	default:
+func (mp *mapped) named(q *Query, f *filter) (c condition, found bool, err error) {
+	if !q.namesEntities() {
 		return c, true, nil
 	}
-	if err != nil || !found {
+	spans, err := mp.entities(q)
+	if err != nil || len(spans) == 0 {
 		return c, false, err
 	}
-	if f.entityLo, f.entityHi, err = mp.foot.EntityCoordinates(lo, hi); err != nil {
-		return c, false, err
+	if spans[0] == (numbers{0, mp.foot.Entities()}) {
+		return c, true, nil // every entity here
 	}
-	total, err := mp.foot.EntityRows(lo, hi)
-	if err != nil {
-		return c, false, err
+	c.part = partEntity
+	n := uint32(0)
+	for _, s := range spans {
+		total, err := mp.foot.EntityRows(s.lo, s.hi)
+		if err != nil {
+			return c, false, err
+		}
+		var at numbers
+		if at.lo, at.hi, err = mp.foot.EntityCoordinates(s.lo, s.hi); err != nil {
+			return c, false, err
+		}
+		f.entities = append(f.entities, at)
+		c.rows += total.Len()
+		n += s.hi - s.lo
 	}
-	if lo == 0 && hi == mp.foot.Entities() {
-		return c, true, nil // a prefix of every entity here
+	if mergeable(n, c.rows, mp.count()) {
+		c.lists, err = mp.entityLists(spans, n)
 	}
-	c = condition{part: partEntity, rows: total.Len()}
-	if mergeable(hi-lo, total.Len(), mp.count()) {
-		for e := lo; e < hi; e++ {
+	return c, true, err
+}
+
+// entities returns the numbers of the entities that q names: ascending ranges that do not touch one another.
+func (mp *mapped) entities(q *Query) (spans []numbers, err error) {
+	add := func(lo, hi uint32, err error) error {
+		switch last := len(spans) - 1; {
+		case err != nil || lo >= hi:
+		case last >= 0 && spans[last].hi == lo:
+			spans[last].hi = hi
+		default:
+			spans = append(spans, numbers{lo, hi})
+		}
+		return err
+	}
+	name := func(name string) error {
+		e, ok, err := mp.foot.LookupEntity(name)
+		if !ok {
+			return err
+		}
+		return add(e, e+1, err)
+	}
+	prefix := func(prefix string) error { return add(mp.foot.EntityPrefix(prefix)) }
+	switch {
+	case q.Entity != "":
+		err = name(q.Entity)
+	case q.EntityPrefix != "":
+		err = prefix(q.EntityPrefix)
+	}
+	for i := 0; err == nil && i < len(q.Entities); i++ {
+		err = name(q.Entities[i])
+	}
+	for i := 0; err == nil && i < len(q.EntityPrefixes); i++ {
+		err = prefix(q.EntityPrefixes[i])
+	}
+	return spans, err
+}
+
+// entityLists returns the lists of the n entities in spans.
+func (mp *mapped) entityLists(spans []numbers, n uint32) ([]list, error) {
+	lists := make([]list, 0, n)
+	for _, s := range spans {
+		for e := s.lo; e < s.hi; e++ {
 			l, err := mp.foot.EntityRows(e, e+1)
 			if err != nil {
-				return c, false, err
+				return nil, err
 			}
-			c.lists = append(c.lists, list{foot: mp.foot, rows: l})
+			lists = append(lists, list{foot: mp.foot, rows: l})
 		}
 	}
-	return c, true, nil
+	return lists, nil
 }
 
 func (mp *mapped) scope(q *Query, f *filter) (c condition, found bool, err error) {
@@ -145,31 +194,45 @@ func (mp *mapped) scope(q *Query, f *filter) (c condition, found bool, err error
 }
 
 func (mp *mapped) kinds(q *Query, f *filter) (c condition, found bool, err error) {
-	if len(q.Kinds) == 0 {
+	if !q.namesKinds() {
 		return c, true, nil
 	}
-	c.part, f.kinds = partKinds, q.Kinds
+	c.part, f.kinds, f.categories = partKinds, q.Kinds, q.Categories
 	for _, k := range q.Kinds {
-		i, err := mp.foot.KindsFrom(uint32(k))
-		if err != nil {
+		if err := mp.addKinds(&c, uint32(k), uint32(k)+1); err != nil {
 			return c, false, err
 		}
-		if i == mp.foot.Kinds() {
-			break // and every later one
-		}
-		if at, err := mp.foot.KindAt(i); err != nil {
-			return c, false, err
-		} else if at != k {
+	}
+	for category := range uint32(16) {
+		if !q.Categories.Has(int(category)) {
 			continue
+		}
+		if err := mp.addKinds(&c, category<<12, (category+1)<<12); err != nil {
+			return c, false, err
+		}
+	}
+	if found = len(c.lists) > 0; !mergeable(uint32(len(c.lists)), c.rows, mp.count()) {
+		c.lists = nil
+	}
+	return c, found, nil
+}
+
+// addKinds adds the lists of the kinds in [low, high) to c.
+func (mp *mapped) addKinds(c *condition, low, high uint32) error {
+	i, err := mp.foot.KindsFrom(low)
+	for ; err == nil && i < mp.foot.Kinds(); i++ {
+		k, err := mp.foot.KindAt(i)
+		if err != nil || uint32(k) >= high {
+			return err
 		}
 		l, err := mp.foot.KindRows(i, i+1)
 		if err != nil {
-			return c, false, err
+			return err
 		}
 		c.lists = append(c.lists, list{foot: mp.foot, rows: l})
 		c.rows += l.Len()
 	}
-	return c, len(c.lists) > 0, nil
+	return err
 }
 
 func (mp *mapped) tag(tag string) (c condition, found bool, err error) {
@@ -179,14 +242,6 @@ func (mp *mapped) tag(tag string) (c condition, found bool, err error) {
 	}
 	l, err := mp.foot.TagRows(i)
 	return mp.one(partList, l), err == nil, err
-}
-
-func (mp *mapped) children(q *Query, _ *filter) (c condition, found bool, err error) {
-	if q.parent == nil {
-		return c, true, nil
-	}
-	l, err := mp.foot.Children(q.by, *q.parent)
-	return mp.one(partList, l), err == nil && l.Len() > 0, err
 }
 
 // reservedSpans are the kinds of the store's own categories.
@@ -257,7 +312,7 @@ func (m *sealedMatcher) match(row uint32) (bool, error) {
 			return false, err
 		}
 		k := event.Kind(v)
-		if use&partKinds != 0 && !hasKind(m.f.kinds, k) || use&partReserved != 0 && k.Reserved() {
+		if use&partKinds != 0 && !hasKind(m.f.kinds, m.f.categories, k) || use&partReserved != 0 && k.Reserved() {
 			return false, nil
 		}
 	}
@@ -270,7 +325,7 @@ func (m *sealedMatcher) match(row uint32) (bool, error) {
 		return true, nil
 	}
 	c, err := m.coords.get(m.foot, row)
-	if err != nil || use&partEntity != 0 && (c < m.f.entityLo || c >= m.f.entityHi) {
+	if err != nil || use&partEntity != 0 && !inSpans(m.f.entities, c) {
 		return false, err
 	}
 	if use&partScope == 0 {
@@ -290,4 +345,17 @@ func (m *sealedMatcher) inScope(c uint32) (bool, error) {
 		known.number, known.yes = c+1, scope == m.f.scope
 	}
 	return known.yes, nil
+}
+
+// inSpans reports whether n lies in one of ascending ranges.
+func inSpans(spans []numbers, n uint32) bool {
+	lo, hi := 0, len(spans)
+	for lo < hi {
+		if mid := (lo + hi) / 2; spans[mid].hi <= n {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo < len(spans) && spans[lo].lo <= n
 }

@@ -312,6 +312,13 @@ func keyRow(t table, key *[16]byte, before uint32) (uint32, bool, error) {
 func (v *View) Count(q Query) (n uint64, err error) {
 	q.Reverse = false
 	c := v.Scan(q, true)
+	if c.q.isChild() {
+		defer c.Close()
+		for c.Next() {
+			n++
+		}
+		return n, c.Err()
+	}
 	for i := range c.left {
 		r := &c.e.runs[c.next+i]
 		if r.sealed != nil && excludes(&r.sealed.sum, &c.q) {
