@@ -10,9 +10,9 @@ func (s *Store) check(d *Draft, index int) error {
 	switch {
 	case d.Coordinate.IsZero():
 		return &DraftError{Field: "Coordinate", Reason: "missing"}
-	case d.Kind.Reserved():
+	case d.Kind.Reserved() && !d.own:
 		return &DraftError{Field: "Kind", Err: event.ErrKindReserved}
-	case int64(len(d.Payload)) > s.opts.MaxEventBytes:
+	case int64(len(d.Payload)) > s.opts.MaxEventBytes && !d.own:
 		return &LimitError{Field: "payload", Value: int64(len(d.Payload)), Limit: s.opts.MaxEventBytes}
 	case len(d.IdempotencyKey) > maxKeyBytes:
 		return &LimitError{Field: "idempotency key", Value: int64(len(d.IdempotencyKey)), Limit: maxKeyBytes}

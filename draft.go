@@ -54,6 +54,7 @@ type Draft struct {
 	RecordDenial bool
 
 	newLane bool // Fork chooses Lane, which is not zero
+	own     bool // one of the store's own events: of a reserved kind, and no gate's business
 }
 
 // An Ack says what the acknowledgement of one draft waits for.

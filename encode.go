@@ -175,13 +175,13 @@ func (s *Store) encodeBatch(r *request, drafts []Draft) error {
 	if len(drafts) == 0 {
 		return &DraftError{Field: "drafts", Reason: "empty batch"}
 	}
-	if len(drafts) > s.opts.MaxBatchEvents {
+	if len(drafts) > s.opts.MaxBatchEvents && len(drafts)-ownDrafts(drafts) > s.opts.MaxBatchEvents {
 		return &LimitError{Field: "batch events", Value: int64(len(drafts)), Limit: int64(s.opts.MaxBatchEvents)}
 	}
 	// What is too large is not encoded to its end; a draft before that end which cannot be is the error all the same.
 	count, total := 0, int64(0)
 	for ; count < len(drafts) && total <= s.opts.MaxBatchBytes; count++ {
-		total += int64(len(drafts[count].Payload))
+		total += payloadBytes(drafts[count : count+1])
 	}
 	if err := s.encodeAll(r, drafts[:count]); err != nil {
 		return err
@@ -195,10 +195,22 @@ func (s *Store) encodeBatch(r *request, drafts []Draft) error {
 	return r.checkKeys()
 }
 
-// payloadBytes returns the size of all payloads.
+// ownDrafts returns how many of drafts are events of the store's own: a caller's limit is none for them.
+func ownDrafts(drafts []Draft) (n int) {
+	for i := range drafts {
+		if drafts[i].own {
+			n++
+		}
+	}
+	return n
+}
+
+// payloadBytes returns the size of the payloads of the caller's drafts.
 func payloadBytes(drafts []Draft) (total int64) {
 	for i := range drafts {
-		total += int64(len(drafts[i].Payload))
+		if !drafts[i].own {
+			total += int64(len(drafts[i].Payload))
+		}
 	}
 	return total
 }
@@ -308,6 +320,9 @@ func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 		return err
 	}
 	*it = item{draft: it.draft}
+	if d.own {
+		it.draft = nil
+	}
 	if len(d.Unless) > 0 {
 		var err error
 		if it.unless, err = compileUnless(d.Unless); err != nil {

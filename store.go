@@ -45,6 +45,8 @@ type Store struct {
 	closed   atomic.Bool
 	keys     sync.RWMutex // held by reads outside the committer that look at evicted keys; Close waits for them
 
+	consumers consumers
+
 	background background
 	closing    sync.Once
 	closeErr   error
@@ -276,6 +278,7 @@ func (s *Store) close() error {
 	s.queue.close()
 	s.closed.Store(true)
 	s.hub.end() // followers need not see the rest
+	s.consumers.end()
 	var errs []error
 	if !s.opts.ReadOnly {
 		s.checkpointing.Lock() // the last one has ended; the next one finds the store closed
@@ -285,6 +288,7 @@ func (s *Store) close() error {
 		errs = append(errs, s.finish())
 		s.commit.mu.Unlock()
 	}
+	errs = append(errs, s.closeConsumers())
 	s.endWaits()
 	s.keys.Lock() // the last one has ended; the next one finds the store closed
 	defer s.keys.Unlock()

@@ -10,6 +10,7 @@ import (
 
 	"batpak/idemp"
 	"batpak/index"
+	"batpak/internal/cursors"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
 	"batpak/segment"
@@ -25,7 +26,7 @@ const (
 	checkpointName = "index.ckpt"
 
 	pendingName      = "compaction.pending"
-	cursorsName      = "cursors" // a directory
+	cursorsName      = cursors.DirName
 	quarantineSuffix = ".quarantine"
 
 	// resultSuffix ends the name of a segment that a compaction has written and not put in its place yet. Before the

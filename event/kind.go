@@ -22,8 +22,13 @@ const (
 	maxNumber   = 1<<12 - 1
 )
 
-// KindDenial is the kind of the record of an append that a gate denied: the only reserved kind that this version appends.
-const KindDenial = Kind(CategoryEffect<<12 | 1)
+// The reserved kinds that this version appends.
+const (
+	KindConsumer = Kind(CategorySystem<<12 | 1) // where a consumer begins, or goes on elsewhere
+	KindPosition = Kind(CategorySystem<<12 | 2) // how far a consumer is, with what came of it
+	KindDenial   = Kind(CategoryEffect<<12 | 1) // the record of an append that a gate denied
+	KindParked   = Kind(CategoryEffect<<12 | 2) // an event that a consumer could not handle, and what became of it
+)
 
 // Errors of [NewKind].
 var (
@@ -66,7 +71,13 @@ func (k Kind) Reserved() bool {
 }
 
 // Unknown reports whether k is reserved and not one that this version appends.
-func (k Kind) Unknown() bool { return k.Reserved() && k != KindDenial }
+func (k Kind) Unknown() bool {
+	switch k {
+	case KindConsumer, KindPosition, KindDenial, KindParked:
+		return false
+	}
+	return k.Reserved()
+}
 
 // String returns "category:number", the category as one hexadecimal digit: "1:7".
 func (k Kind) String() string { return fmt.Sprintf("%x:%d", k.Category(), k.Number()) }

@@ -41,7 +41,7 @@ func (c *children) in(t table) error {
 	}
 	f := t.frames()
 	var w listWalker
-	w.start(l, 0, t.count(), false)
+	w.start(l, 0, t.count(), false, nil)
 	for row, ok := w.peek(); ok; row, ok = w.peek() {
 		p, err := t.place(row)
 		if err != nil || p.seq >= c.end {
