@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 
 	"batpak/event"
+	"batpak/fault"
 	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/planted"
@@ -53,7 +54,10 @@ func (r *Replacement) moveKeys(ctx context.Context, log *chain, durable uint64) 
 	if b.Added() == 0 {
 		return nil
 	}
-	if err := b.Write(); err != nil {
+	if err = b.Write(); err == nil {
+		err = r.c.hit(fault.KeysWritten)
+	}
+	if err != nil {
 		return fmt.Errorf("move keys: %w", err)
 	}
 	t, err := idemp.Open(s.Dir, s.StoreID)

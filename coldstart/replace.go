@@ -61,7 +61,7 @@ func (s *State) PrepareReplacement(ctx context.Context, generation uint64, sourc
 	rec := &pendingRecord{state: statePrepared, store: s.StoreID, generation: generation}
 	sources = slices.Clone(sources)
 	slices.Sort(sources)
-	r := &Replacement{s: s, c: compaction{dir: s.Dir, rec: rec}}
+	r := &Replacement{s: s, c: compaction{dir: s.Dir, rec: rec, hook: s.cfg.Hook}}
 	for _, id := range sources {
 		l := log.find(id)
 		if l == nil || l.next == nil {
@@ -158,7 +158,7 @@ func (r *Replacement) Commit(ctx context.Context) error {
 			return fmt.Errorf("commit compaction: %w", err)
 		}
 	}
-	c := compaction{dir: r.c.dir, rec: &next, aside: r.written}
+	c := compaction{dir: r.c.dir, rec: &next, hook: r.c.hook, aside: r.written}
 	if err := c.write(stateCommitted); err != nil {
 		return fmt.Errorf("commit compaction: %w", err)
 	}
