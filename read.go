@@ -74,7 +74,7 @@ func (r *reading) again(ctx context.Context) bool {
 		r.q.Before = end
 	}
 	if !r.begun {
-		r.q.Hidden = r.store.hidden.filter()
+		r.store.hidden.hide(&r.q)
 	}
 	r.begun = true
 	cur := v.Scan(r.q, r.borrow)
