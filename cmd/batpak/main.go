@@ -4,6 +4,7 @@
 //	batpak ingest [-segment-size N] [-sync MODE] [-batch N] [-skip-bad] [-relink] DIR [FILE|-]
 //	batpak read   [-entity NAME] [-prefix P] [-scope S] [-kind K]… [-tag T]… [-lane N] [-after SEQ] [-before SEQ]
 //	              [-limit N] [-reverse] DIR
+//	batpak graph  [-format text|dot|svg] [-depth N] [-limit N] [-correlated] DIR EVENT
 //	batpak stat   [-json] DIR
 //	batpak verify [-json] DIR
 //	batpak repair [-write] [-drop-idemp] [-json] DIR
