@@ -1,0 +1,3 @@
+package batpak_test
+
+func positionsBehindDurable() error { return nil }
