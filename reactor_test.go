@@ -212,3 +212,20 @@ func TestReactorIsRefused(t *testing.T) {
 		}
 	})
 }
+
+// FuzzPositionRecord: no payload makes the decoder panic, and what decodes has one encoding that says the same.
+func FuzzPositionRecord(f *testing.F) {
+	f.Add([]byte(`{"generation":1,"seq":7,"hash":"` + strings.Repeat("0a", 32) + `"}`))
+	f.Add([]byte(`{"generation":1,"seq":0,"hash":""}`))
+	f.Add([]byte(`{"generation":0,"seq":1}`))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		p, text, err := batpak.DecodePosition(payload)
+		if err != nil {
+			return
+		}
+		again, textAgain, err := batpak.DecodePosition(text)
+		if err != nil || again != p || string(textAgain) != string(text) {
+			t.Errorf("%q is %+v, whose text %q is %+v, %v", payload, p, text, again, err)
+		}
+	})
+}
