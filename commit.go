@@ -52,6 +52,9 @@ type committer struct {
 	steps   []fenceStep
 	wall    time.Time
 
+	hubKeys  []hubKey   // of one event, under which somebody may follow
+	sleepers []*sleeper // to be woken with publish
+
 	fences  map[uint64]*Fence // that are open and have staged something
 	tracker *hidden.Tracker   // of all fences; nil in a store that never had one
 	late    []*Fence          // open ones whose context has ended, and whose cancel could not be written
@@ -321,6 +324,7 @@ func (s *Store) position() segment.Pos {
 // fails stays unseen for good: the writer is poisoned.
 func (s *Store) index() {
 	c := &s.commit
+	following := s.hub.filter.Load()
 	for i, sp := range c.staged {
 		body := c.buf[sp.from+segment.FrameHeaderLen : sp.to]
 		if err := c.raw.Decode(body); err != nil {
@@ -328,6 +332,11 @@ func (s *Store) index() {
 		}
 		if err := c.active.AddTo(sp.entity, &c.raw, uint32(c.base+int64(sp.from)), uint32(sp.to-sp.from)); err != nil {
 			panic("batpak: a staged event does not index: " + err.Error())
+		}
+		if following != nil {
+			if c.hubKeys = following.appendKeys(c.hubKeys[:0], &c.raw); len(c.hubKeys) > 0 {
+				c.sleepers = s.hub.touch(c.sleepers, c.hubKeys, &c.raw)
+			}
 		}
 		if i < len(c.staged)-1 && planted.On(planted.BatchVisibleItemByItem) {
 			c.active.Publish()
@@ -350,6 +359,9 @@ func (s *Store) publish() {
 		visible = c.seq
 	}
 	s.visible.Store(visible)
+	s.hub.wake(c.sleepers)
+	clear(c.sleepers)
+	c.sleepers = c.sleepers[:0]
 	// A fault here is a crash before anybody has an answer; nothing is left that could fail.
 	_ = s.opts.hook.Hit(fault.Site{Point: fault.GroupPublished, Segment: c.writer.Header().Segment, Seq: c.seq})
 }

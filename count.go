@@ -22,7 +22,7 @@ func (s *Store) Count(ctx context.Context, q Query) (uint64, error) {
 	compiled.Reverse = false
 	n, err := s.count(ctx, compiled, uint64(q.Limit))
 	if err != nil {
-		return 0, fmt.Errorf("count: %w", err)
+		return 0, err
 	}
 	return n, nil
 }
@@ -47,11 +47,8 @@ func (s *Store) Exists(ctx context.Context, q Query) (bool, error) {
 func (s *Store) count(ctx context.Context, q index.Query, limit uint64) (n uint64, err error) {
 	err = s.look(ctx, func(v *index.View) (err error) {
 		q.Hidden = s.hidden.filter()
-		n, err = v.Count(q)
+		n, err = v.Count(q, limit)
 		return err
 	})
-	if limit > 0 {
-		n = min(n, limit)
-	}
 	return n, err
 }

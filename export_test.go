@@ -124,3 +124,25 @@ func KnownWhenEntered() (known bool) {
 	_, _ = w.wait(ctx, 5, func() { known = w.wanted(5); cancel() })
 	return known
 }
+
+// Asleep returns how many followers wait for an event that concerns them.
+func (s *Store) Asleep() int {
+	h := &s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	asleep := map[*sleeper]bool{}
+	for _, standing := range h.standing {
+		for _, f := range standing {
+			if f.asleep {
+				asleep[f] = true
+			}
+		}
+	}
+	return len(asleep)
+}
+
+// Woken returns how often followers were woken to look at something.
+func (s *Store) Woken() uint64 { return s.hub.woken.Load() }
+
+// Followed reports whether appends look for followers.
+func (s *Store) Followed() bool { return s.hub.filter.Load() != nil }

@@ -3,7 +3,7 @@ package batpak
 import (
 	"context"
 	"iter"
-	"time"
+	"math"
 
 	"batpak/event"
 	"batpak/index"
@@ -33,12 +33,9 @@ import (
 func (s *Store) Follow(ctx context.Context, q Query) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		f, err := s.newFollower(q)
-		for err == nil {
-			var more bool
-			if more, err = f.pull(ctx, func(ev event.Event) bool { return yield(ev, nil) }); !more {
-				break
-			}
-			err = f.wait(ctx)
+		if err == nil {
+			defer f.close()
+			err = f.follow(ctx, func(ev event.Event) bool { return yield(ev, nil) })
 		}
 		if err != nil {
 			yield(event.Event{}, err)
@@ -46,27 +43,29 @@ func (s *Store) Follow(ctx context.Context, q Query) iter.Seq2[event.Event, erro
 	}
 }
 
-// A follower is one reader that goes on: it pulls what there is, then waits for more. Consumers and projections are
-// followers, too. Not safe for concurrent use.
+// A follower is one reader that goes on: it pulls what there is, then waits for more. Whatever goes on as the log does is
+// made of it. Not safe for concurrent use, but that several goroutines may use one after the other.
 //
 //	f, err := s.newFollower(q)
-//	for err == nil {
-//		more, err := f.pull(ctx, yield) // everything up to f.at was looked at
-//		…
-//		err = f.wait(ctx)               // there may be something behind f.at
-//	}
+//	defer f.close()
+//	more, err := f.pull(ctx, yield) // everything up to f.at was looked at
+//	err = f.wait(ctx)               // there is something to look at behind f.at
 type follower struct {
 	store  *Store
 	q      index.Query // After, Before and Hidden are set for each pull
 	borrow bool
 	limit  int    // events left; 0 means no limit
 	before uint64 // of the caller's query; 0 for none
+	past   bool   // an event behind the query's ToHLC was seen
 
-	// durable: nothing is shown before it is on stable storage. For whoever keeps positions.
+	// durable: nothing is shown before it is on stable storage; for whoever keeps positions. In SyncInterval and
+	// SyncNever waiting asks for the sync, as WaitDurable does. Not changed after the first pull.
 	durable bool
 	// at is how far the follower has looked: every event up to here that q selects was yielded, and every later one
-	// will be. It goes on where nothing is selected, too, and survives as a position as [event.Event.Seq] does.
+	// will be. It moves on where nothing is selected, too, and names the same place in the log for ever.
 	at uint64
+
+	sleeper *sleeper // nil before the first wait
 }
 
 // newFollower returns a follower that begins behind q.After.
@@ -83,27 +82,41 @@ func (s *Store) newFollower(q Query) (*follower, error) {
 	return &follower{store: s, q: compiled, borrow: q.Borrow, limit: q.Limit, before: q.Before, at: q.After}, nil
 }
 
-// pull yields what there is now behind f.at, and moves that on. more is false when nothing will come any more: yield
-// has returned false, or what the query's Limit and Before leave has been yielded. f.at is then the last event yielded,
-// or the last sequence before Before.
+// close gives up what the store keeps for f. It does not have to follow an error.
+func (f *follower) close() {
+	f.store.hub.leave(f.sleeper)
+	f.sleeper = nil
+}
+
+// follow pulls and waits until something ends it.
 //
-// Errors: those of [Store.Read]. f.at is then where to go on.
+// Errors: those of [Store.Follow].
+func (f *follower) follow(ctx context.Context, yield func(event.Event) bool) error {
+	for {
+		if more, err := f.pull(ctx, yield); err != nil || !more {
+			return err
+		}
+		if err := f.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// pull yields what there is now behind f.at, and moves that on. more is false when nothing will come any more: yield
+// has returned false, or everything that the query's Limit, Before and ToHLC leave has been yielded.
+//
+// Errors: those of [Store.Read]. f.at is then the last event that was yielded, and the next pull goes on there.
 func (f *follower) pull(ctx context.Context, yield func(event.Event) bool) (more bool, err error) {
 	if f.ended() {
 		return false, nil
 	}
-	end := f.end()
+	q, end := f.q, f.end()
 	if end <= f.at {
 		return true, f.store.mayRead(ctx)
 	}
-	q := f.q
 	q.After, q.Before = f.at, end+1
 	stopped := false
-	r := reading{store: f.store, q: q, borrow: f.borrow, limit: f.limit}
-	r.yield = func(ev event.Event, failed error) bool {
-		if err = failed; err != nil {
-			return false
-		}
+	err = f.store.read(ctx, q, f.borrow, func(ev event.Event) bool {
 		f.at = ev.Seq
 		if f.limit > 0 {
 			f.limit--
@@ -111,8 +124,10 @@ func (f *follower) pull(ctx context.Context, yield func(event.Event) bool) (more
 		}
 		stopped = !yield(ev) || stopped
 		return !stopped
-	}
-	for r.again(ctx) {
+	})
+	if err == nil && !stopped && q.ToHLC != 0 {
+		later := index.Query{FromHLC: q.ToHLC, After: q.After, Before: q.Before, System: true}
+		err = f.store.read(ctx, later.Normal(), true, func(event.Event) bool { f.past = true; return false })
 	}
 	if err != nil || stopped {
 		return false, err
@@ -121,8 +136,8 @@ func (f *follower) pull(ctx context.Context, yield func(event.Event) bool) (more
 	return !f.ended(), nil
 }
 
-// ended reports whether nothing that f shows can come any more, as far as sequences tell.
-func (f *follower) ended() bool { return f.before != 0 && f.at+1 >= f.before }
+// ended reports whether nothing that f shows can come any more.
+func (f *follower) ended() bool { return f.past || f.before != 0 && f.at+1 >= f.before }
 
 // end returns how far f may look now.
 func (f *follower) end() uint64 {
@@ -136,33 +151,96 @@ func (f *follower) end() uint64 {
 	return end
 }
 
-// wait returns when there may be something behind f.at that the query selects.
+// wait returns when there is something for f behind f.at, or may be.
 //
 // Errors: *[CanceledError]; [ErrClosed]; *[WriteError]; those of [Store.Refresh].
 func (f *follower) wait(ctx context.Context) error {
 	s := f.store
 	if s.opts.ReadOnly {
-		return f.poll(ctx)
+		return s.poller.wait(ctx, f)
 	}
-	if err := s.await(ctx, &s.visible, f.at+1, nil); err != nil || !f.durable {
-		return err
+	if f.sleeper == nil {
+		f.sleeper = s.hub.join(&f.q, &s.accepted)
 	}
-	return s.WaitDurable(ctx, f.at+1)
+	err := f.sleep(ctx)
+	if err == nil {
+		s.hub.woken.Add(1)
+	}
+	return err
 }
 
-// poll looks at the directory until there is something behind f.at.
-func (f *follower) poll(ctx context.Context) error {
-	for {
-		if _, err := f.store.Refresh(ctx); err != nil {
-			return err
+// sleep sleeps until an event concerns f, or its query's end has come, and then until that may be read.
+func (f *follower) sleep(ctx context.Context) (err error) {
+	for err == nil {
+		last := f.behind(f.before - 1)
+		if f.store.hub.over() || f.before != 0 && last == nil {
+			return f.rest()
 		}
-		if f.end() > f.at {
+		if !f.store.hub.sleep(f.sleeper, f.at) {
+			break
+		}
+		err = f.until(ctx, f.sleeper.wake, last, f.before-1)
+	}
+	for err == nil {
+		next := f.behind(f.at + 1)
+		if f.store.hub.over() || next == nil {
+			return f.rest()
+		}
+		err = f.until(ctx, nil, next, f.at+1)
+	}
+	return err
+}
+
+// behind returns what keeps f from reading up to seq; nil when nothing does, and for no sequence.
+func (f *follower) behind(seq uint64) *watermark {
+	s := f.store
+	switch {
+	case seq == math.MaxUint64:
+	case s.visible.Load() < seq:
+		return &s.visible
+	case f.durable && s.durable.Load() < seq:
+		return &s.durable
+	}
+	return nil
+}
+
+// until returns when wake has come, when w, unless it is nil, has come to seq, or when nothing will come any more.
+//
+// Errors: *[CanceledError].
+func (f *follower) until(ctx context.Context, wake <-chan struct{}, w *watermark, seq uint64) error {
+	s := f.store
+	var there <-chan struct{}
+	if w != nil {
+		waits := w.enter(seq)
+		if waits == nil && w.Load() >= seq {
 			return nil
 		}
-		select {
-		case <-time.After(f.store.opts.FollowEvery):
-		case <-ctx.Done():
-			return &CanceledError{Err: context.Cause(ctx)}
+		if waits != nil {
+			defer w.leave(waits)
+			there = waits.wake
+		}
+		if w == &s.durable {
+			s.askSync(seq)
 		}
 	}
+	select {
+	case <-wake:
+	case <-there:
+	case <-s.hub.done:
+	case <-ctx.Done():
+		return &CanceledError{Err: context.Cause(ctx)}
+	}
+	return nil
+}
+
+// rest returns nil when there is something to look at behind f.at, and else why nothing will come.
+func (f *follower) rest() error {
+	s := f.store
+	switch {
+	case s.closed.Load():
+		return ErrClosed
+	case f.end() > f.at:
+		return nil
+	}
+	return s.whyEnded()
 }

@@ -88,11 +88,14 @@ func (s *Store) WaitDurable(ctx context.Context, seq uint64) error {
 		}
 		return s.notYet()
 	}
-	return s.await(ctx, &s.durable, seq, func() {
-		if s.opts.Sync != SyncAlways && s.written.Load() >= seq {
-			wake(s.background.lagging)
-		}
-	})
+	return s.await(ctx, &s.durable, seq, func() { s.askSync(seq) })
+}
+
+// askSync has what was written up to seq synced, for somebody who waits for that and is known to.
+func (s *Store) askSync(seq uint64) {
+	if s.opts.Sync != SyncAlways && s.written.Load() >= seq {
+		wake(s.background.lagging)
+	}
 }
 
 // WaitVisible returns nil when reads see the event with sequence seq, and everything before it, but what is hidden. It
@@ -123,6 +126,11 @@ func (s *Store) await(ctx context.Context, w *watermark, seq uint64, entered fun
 	case err != nil:
 		return &CanceledError{Err: err}
 	}
+	return s.whyEnded()
+}
+
+// whyEnded returns why nothing will move on any more.
+func (s *Store) whyEnded() error {
 	if w := s.commit.current.Load(); w != nil && w.Err() != nil {
 		return &WriteError{Poisoned: true, Err: w.Err()}
 	}
@@ -133,4 +141,5 @@ func (s *Store) await(ctx context.Context, w *watermark, seq uint64, entered fun
 func (s *Store) endWaits() {
 	s.durable.end()
 	s.visible.end()
+	s.hub.end()
 }

@@ -73,6 +73,7 @@ var elsewhere = map[planted.Bug]string{
 	planted.SourcesRemovedEarly: "coldstart's own tests see it; the root does not compact yet",
 	planted.RecordRemovedEarly:  "coldstart's own tests see it; the root does not compact yet",
 	planted.KeysMovedLate:       "coldstart's own tests see it; the root does not compact yet",
+	planted.HeadsEvicted:        "coldstart's own tests see it; the root does not compact yet",
 }
 
 // orderHoldsWhenClocksGoBack is clocksMayJump for a store that may panic.

@@ -33,6 +33,21 @@ func (s *Store) Read(ctx context.Context, q Query) iter.Seq2[event.Event, error]
 	}
 }
 
+// read yields what q, which is normal, selects, until yield returns false.
+//
+// Errors: those of [Store.Read].
+func (s *Store) read(ctx context.Context, q index.Query, borrow bool, yield func(event.Event) bool) (err error) {
+	r := reading{store: s, q: q, borrow: borrow, yield: func(ev event.Event, failed error) bool {
+		if err = failed; err != nil {
+			return false
+		}
+		return yield(ev)
+	}}
+	for r.again(ctx) {
+	}
+	return err
+}
+
 // A reading is one Read under way. It is begun again where it stands when a segment had to be healed.
 type reading struct {
 	store  *Store

@@ -40,6 +40,8 @@ type Store struct {
 	written  atomic.Uint64 // last sequence that the operating system has
 	durable  watermark     // last sequence known to be on stable storage
 	visible  watermark     // last sequence that reads see
+	hub      hub           // wakes followers
+	poller   poller        // of a read-only store: looks for them
 	closed   atomic.Bool
 	keys     sync.RWMutex // held by reads outside the committer that look at evicted keys; Close waits for them
 
@@ -72,6 +74,7 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	s := &Store{opts: opts, state: state, set: state.Set, signer: newSigner(opts.SigningKeys)}
+	s.hub.init()
 	s.hidden.use(state.Hidden)
 	state.Hide = s.hidden.use
 	s.queue.idle.L = &s.queue.mu
@@ -84,6 +87,7 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	s.accepted.Store(last)
 	s.written.Store(last)
 	if opts.ReadOnly {
+		s.poller.init(s.Frontier())
 		return s, nil
 	}
 	s.lastFence.Store(state.Fences.LastFence)
@@ -273,6 +277,7 @@ func (s *Store) Close() error {
 func (s *Store) close() error {
 	s.queue.close()
 	s.closed.Store(true)
+	s.hub.end() // followers need not see the rest
 	s.consumers.end()
 	var errs []error
 	if !s.opts.ReadOnly {

@@ -98,13 +98,18 @@ func (w *watermark) wait(ctx context.Context, seq uint64, entered func()) (reach
 		return w.at.Load() >= seq, nil
 	case <-ctx.Done():
 	}
+	w.leave(waits)
+	return false, context.Cause(ctx)
+}
+
+// leave takes a waiter out, unless it was woken.
+func (w *watermark) leave(waits *waiter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if waits.place >= 0 {
 		heap.Remove(&w.waiting, waits.place)
 		w.note()
 	}
-	return false, context.Cause(ctx)
 }
 
 // enter adds a waiter for seq; nil when there is nothing to wait for.

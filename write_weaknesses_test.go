@@ -39,7 +39,7 @@ var writeWeaknesses = [...]struct {
 	13: {"keys get lost in compaction", "TestReadIdempEveryDamage TestWeaknessW13_DamagedKeysAreRefused TestI7_KnownKeyNeverWritesTwice"},
 	14: {"waiting for durability asks for no sync; a retry fails", "TestFrontier TestWaitsForLaterEvents TestWeaknessW14_RetryBehindAnEvictedEvent"},
 	15: {"receipts", "TestWeaknessW15_Receipts"},
-	16: {"clocks begin anew after retention", "-: nothing is evicted yet; heads are in the footers, TestHiddenEventsKeepTheirPlace"},
+	16: {"clocks begin anew after retention", "TestWeaknessW16_HeadsStay TestHiddenEventsKeepTheirPlace"},
 	17: {"opens write, readers exclude", "TestReadOnlyWritesNothing TestReadOnlyBesideLiveWriter TestOpenCloseManyTimes"},
 	18: {"hybrid clock in name only", "TestHLCStrictlyIncreases TestWeaknessW18_CounterCounts TestClocksMayJump"},
 	19: {"payload version lost", "TestWeaknessW19_EveryPathKeepsEveryField"},

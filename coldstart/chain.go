@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
 
 	"batpak/internal/merkle"
 	"batpak/internal/vfs"
@@ -55,27 +52,11 @@ func (c *chain) older() []*link { return c.links[:max(0, len(c.links)-1)] }
 func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, below []*link, files []segmentFile) (*chain, error) {
 	links := append(below, make([]*link, len(files))...)
 	read := links[len(below):]
-	if len(files) == 1 { // what a snapshot leaves to read, mostly
-		read[0] = &link{segmentFile: files[0]}
-		if err := read[0].read(dir, store); err != nil {
-			return nil, err
-		}
-		c := &chain{links: links}
-		c.setAside(len(links), 0)
-		return c, c.join(len(below))
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range files {
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			read[i] = &link{segmentFile: files[i]}
-			return read[i].read(dir, store)
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err := each(ctx, len(files), func(i int) error {
+		read[i] = &link{segmentFile: files[i]}
+		return read[i].read(dir, store)
+	})
+	if err != nil {
 		return nil, err
 	}
 	c := &chain{links: links}

@@ -37,6 +37,25 @@ var (
 	ErrNoStore = errors.New("coldstart: no store in this directory")
 )
 
+// ErrHeadEvicted: a compaction would take the last event of a stream. It comes as *[HeadEvictedError].
+var ErrHeadEvicted = errors.New("coldstart: compaction would evict the last event of a stream")
+
+// A HeadEvictedError says why a compaction is not committed: no event that stays, and that a crash would leave there, is
+// behind this one on its stream. The stream's clock would begin anew. Keep the event, or wait until a later one is durable.
+type HeadEvictedError struct {
+	Entity string
+	Lane   uint32
+	Seq    uint64 // of the event that would go
+	Clock  uint64 // of that event
+}
+
+func (e *HeadEvictedError) Error() string {
+	return fmt.Sprintf("%v: event %d of %q, lane %d, clock %d", ErrHeadEvicted, e.Seq, e.Entity, e.Lane, e.Clock)
+}
+
+// Unwrap returns [ErrHeadEvicted].
+func (e *HeadEvictedError) Unwrap() error { return ErrHeadEvicted }
+
 // A CorruptError locates damage in the log. What is intact stays as it is.
 type CorruptError struct {
 	File     string // name in the directory

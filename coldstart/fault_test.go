@@ -74,3 +74,88 @@ func TestEveryFaultPoint(t *testing.T) {
 		}
 	}
 }
+
+// compactionPoints are the points of a compaction.
+var compactionPoints = []fault.Point{
+	fault.CompactionPrepared, fault.KeysWritten, fault.CompactionCommitted, fault.CompactionPlaced, fault.CompactionEnded,
+}
+
+// TestEveryPointOfACompaction fails each arrival at each point of a compaction that evicts events, and of the open that
+// resolves one that died at any step; it opens again without the fault, and after any crash of that.
+func TestEveryPointOfACompaction(t *testing.T) {
+	for i := range evictions {
+		counter := new(fault.Counter)
+		if _, err := evictAt(t, &evictions[i], counter, stepFinished); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range compactionPoints {
+			if counter.Count(p) == 0 {
+				t.Errorf("%v is never reached", p)
+			}
+			for n := 1; n <= counter.Count(p); n++ {
+				s, err := evictAt(t, &evictions[i], fault.At(p, n, nil), stepFinished)
+				if !errors.Is(err, fault.ErrInjected) {
+					t.Errorf("%v, arrival %d: %v", p, n, err)
+				}
+				if why := survivesEviction(s, &evictions[i]); why != "" {
+					t.Errorf("%s, %v, arrival %d: %s", evictions[i].name, p, n, why)
+				}
+			}
+		}
+		for step := stepPrepared; step <= stepPlaced; step++ {
+			resolveAtPoints(t, &evictions[i], step)
+		}
+	}
+}
+
+// evictAt carries w out on a new store, up to a step, with an injector.
+func evictAt(t *testing.T, w *rework, injector fault.Injector, step int) (*testStore, error) {
+	s := keyedSegments(t, vfs.NewMem(), 0)
+	s.st.cfg.Hook = fault.NewHook(injector)
+	_, err := w.run(s, step)
+	s.crash()
+	return s, err
+}
+
+// resolveAtPoints fails each arrival at each point of the open behind a step.
+func resolveAtPoints(t *testing.T, w *rework, step int) {
+	for _, p := range compactionPoints {
+		for n := 1; ; n++ {
+			s, err := evictAt(t, w, nil, step)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := s.cfg
+			cfg.Hook = fault.NewHook(fault.At(p, n, nil))
+			st, err := Open(context.Background(), cfg)
+			if err == nil {
+				if err := st.Close(); err != nil {
+					t.Error(err)
+				}
+				if n == 1 && step >= stepCommitted && (p == fault.CompactionEnded || p == fault.CompactionPlaced) {
+					t.Errorf("step %d: %v is never reached", step, p)
+				}
+				break
+			}
+			if !errors.Is(err, fault.ErrInjected) {
+				t.Errorf("step %d, %v, arrival %d: %v", step, p, n, err)
+			}
+			if why := survivesEviction(s, w); why != "" {
+				t.Errorf("%s, step %d, %v, arrival %d: %s", w.name, step, p, n, why)
+			}
+		}
+	}
+}
+
+// survivesEviction opens the directory of s as it stands, and after crashes.
+func survivesEviction(s *testStore, w *rework) string {
+	m := s.cfg.FS.(*vfs.Mem)
+	o := compactionStates("point")
+	o.Random, o.MaxTorn, o.MaxEach = 2, 1, 4
+	for state := range m.CrashStates(m.OpCount(), o) {
+		if why := keysResolve(state.FS(), s, w); why != "" {
+			return state.Name + ": " + why
+		}
+	}
+	return keysResolve(m, s, w)
+}

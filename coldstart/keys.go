@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 
 	"batpak/event"
+	"batpak/fault"
 	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/planted"
@@ -20,12 +21,17 @@ import (
 //
 // An entry holds the whole receipt, and so the hash of the event before on the stream. A keyed event that stays while
 // the one before it goes gets an entry, too: nothing else would know its receipt any more.
+//
+// The same walk sees to it that every stream, which is an entity and a lane, keeps its last event: where that would go,
+// or where those that stay could still be lost in a crash, nothing is committed. So clocks go on, and chains, and the last
+// event of the log stays, too, with its clock reading.
 
 // moveKeys writes index.idemp anew, with the keys of the events of the sources that are not in results. log is the log
-// as it will be. When no key moves it writes nothing.
+// as it will be, and durable as far as any crash leaves it. When no key moves it writes nothing.
 //
-// Errors: *[idemp.FileError] for a damaged file, which is kept; *[CorruptError]; the context's; I/O errors.
-func (r *Replacement) moveKeys(ctx context.Context, log *chain) (err error) {
+// Errors: *[HeadEvictedError]; *[idemp.FileError] for a damaged file, which is kept; *[CorruptError]; the context's;
+// I/O errors.
+func (r *Replacement) moveKeys(ctx context.Context, log *chain, durable uint64) (err error) {
 	s := r.s
 	visible := s.Set.Visible() // before the view: the window may only begin too early
 	v := s.Set.AcquireAll()    // the event behind an evicted one may wait behind an open fence
@@ -37,7 +43,7 @@ func (r *Replacement) moveKeys(ctx context.Context, log *chain) (err error) {
 		Store: s.StoreID, Old: s.evicted.table, From: idemp.WindowStart(visible, s.cfg.IdempotencyWindow),
 	})
 	defer func() { err = errors.Join(err, b.Discard()) }()
-	if err := r.findKeys(ctx, log, newKeyMover(v, b, s.evicted.table, moverStreams)); err != nil {
+	if err := r.findKeys(ctx, log, newKeyMover(v, b, s.evicted.table, durable, moverStreams)); err != nil {
 		return fmt.Errorf("move keys: %w", err)
 	}
 	if planted.On(planted.KeysMovedLate) {
@@ -48,7 +54,10 @@ func (r *Replacement) moveKeys(ctx context.Context, log *chain) (err error) {
 	if b.Added() == 0 {
 		return nil
 	}
-	if err := b.Write(); err != nil {
+	if err = b.Write(); err == nil {
+		err = r.c.hit(fault.KeysWritten)
+	}
+	if err != nil {
 		return fmt.Errorf("move keys: %w", err)
 	}
 	t, err := idemp.Open(s.Dir, s.StoreID)
@@ -74,12 +83,13 @@ func (r *Replacement) findKeys(ctx context.Context, log *chain, m *keyMover) err
 	return m.compare(ctx, &eventReader{dir: r.s.Dir, left: r.sources}, &eventReader{dir: view, left: results})
 }
 
-// A keyMover finds the entries that a compaction makes necessary.
+// A keyMover finds the entries that a compaction makes necessary, and the streams that it would end.
 type keyMover struct {
-	v      *index.View // holds the sources, and not the results
-	b      *idemp.Builder
-	old    *idemp.Table // nil: none
-	hidden func(seq uint64) bool
+	v       *index.View // holds the sources, and not the results
+	b       *idemp.Builder
+	old     *idemp.Table // nil: none
+	durable uint64       // last sequence that survives a crash
+	hidden  func(seq uint64) bool
 
 	seed maphash.Seed
 	seen []seenEvent // by hash of the stream
@@ -88,8 +98,8 @@ type keyMover struct {
 // moverStreams is how many streams a compaction remembers the last event of, in half a MiB; of others it asks the index.
 const moverStreams = 4 << 10
 
-func newKeyMover(v *index.View, b *idemp.Builder, old *idemp.Table, streams int) *keyMover {
-	return &keyMover{v: v, b: b, old: old, seed: maphash.MakeSeed(), seen: make([]seenEvent, streams)}
+func newKeyMover(v *index.View, b *idemp.Builder, old *idemp.Table, durable uint64, streams int) *keyMover {
+	return &keyMover{v: v, b: b, old: old, durable: durable, seed: maphash.MakeSeed(), seen: make([]seenEvent, streams)}
 }
 
 // A seenEvent is an event of the sources, the last one so far of its stream. No sequence: none.
@@ -168,15 +178,23 @@ func (m *keyMover) wanted(raw *event.Raw) bool {
 	return raw.Flags&event.FlagKey != 0 && raw.Seq >= m.b.From() && !m.hidden(raw.Seq)
 }
 
-// leave forgets an event. When it is evicted, the one behind it on its stream, wherever that is, may need an entry.
+// leave forgets an event. When it is evicted, there must be one behind it on its stream, that stays or is taken in its
+// turn: what comes next on the stream is counted and linked from the last one. That one, wherever it is, may need an entry.
 func (m *keyMover) leave(at *seenEvent) error {
 	if !at.evicted {
 		return nil
 	}
 	cur := m.v.Scan(index.Query{Entity: at.entity, Lane: &at.lane, After: at.seq, System: true}, true)
 	defer cur.Close()
-	if !cur.Next() || cur.Raw().Clock != at.clock+1 || !m.wanted(cur.Raw()) {
-		return cur.Err()
+	next := cur.Next()
+	if err := cur.Err(); err != nil {
+		return err
+	}
+	if (!next || cur.Raw().Seq > m.durable) && !planted.On(planted.HeadsEvicted) {
+		return &HeadEvictedError{Entity: at.entity, Lane: at.lane, Seq: at.seq, Clock: at.clock}
+	}
+	if !next || cur.Raw().Clock != at.clock+1 || !m.wanted(cur.Raw()) {
+		return nil
 	}
 	entry := idemp.EntryOf(cur.Raw(), at.hash)
 	return m.b.Add(&entry)

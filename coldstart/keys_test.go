@@ -263,7 +263,7 @@ func TestKeysMoveWithLittleMemory(t *testing.T) {
 		found := map[int][]idemp.Entry{}
 		for _, streams := range []int{1, 2, moverStreams} {
 			b := idemp.NewBuilder(s.st.Dir, idemp.Update{Store: s.st.StoreID})
-			if err := errors.Join(r.findKeys(t.Context(), log, newKeyMover(v, b, nil, streams)), b.Write()); err != nil {
+			if err := errors.Join(r.findKeys(t.Context(), log, newKeyMover(v, b, nil, s.seq, streams)), b.Write()); err != nil {
 				t.Fatal(err)
 			}
 			table, err := idemp.Open(s.st.Dir, s.st.StoreID)
@@ -305,7 +305,7 @@ func TestKeysOverAnEarlierEviction(t *testing.T) {
 			v := s.st.Set.AcquireAll()
 			defer v.Release()
 			b := idemp.NewBuilder(s.st.Dir, idemp.Update{Store: s.st.StoreID, From: 1})
-			m := newKeyMover(v, b, nil, 8)
+			m := newKeyMover(v, b, nil, 9, 8)
 			m.hidden = func(uint64) bool { return false }
 			first := event.Raw{Seq: 1, Clock: 1, Entity: []byte("e"), Flags: event.FlagKey, Key: keyOf(1), Hash: event.Hash{1}}
 			second := event.Raw{Seq: 9, Clock: tt.clock, Entity: []byte("e"), Flags: event.FlagKey, Key: keyOf(9), Hash: event.Hash{9}}
@@ -327,4 +327,20 @@ func TestKeysOverAnEarlierEviction(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestKeysBehindAnOpenFence: the event behind an evicted one is durable, and waits for its fence. It gets its entry all the
+// same: when the fence is committed, nothing else knows its parent.
+func TestKeysBehindAnOpenFence(t *testing.T) {
+	c := headCase{behind: func(s *testStore) { s.staged = true; s.append(3) }}
+	s := c.two(t, vfs.NewMem())
+	if _, err := evictions[0].run(s, stepFinished); err != nil {
+		t.Fatal(err)
+	}
+	for _, seq := range []uint64{1, 2, 3, 8} { // 8 is the one behind 3
+		if e, ok, err := s.st.EvictedKey(keyOf(seq).Hash); err != nil || !ok || e != s.entries[seq] {
+			t.Errorf("entry of %d: %+v, %v, %v, want %+v", seq, e, ok, err, s.entries[seq])
+		}
+	}
+	s.crash()
 }

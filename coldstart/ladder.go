@@ -190,7 +190,7 @@ func (o *opener) fromFooters(ctx context.Context) ([]olderRun, error) {
 	}
 	runs := o.olderRuns()
 	reasons := make([]error, len(runs))
-	err := eachRun(ctx, runs, func(i int) error {
+	err := each(ctx, len(runs), func(i int) error {
 		reasons[i] = o.useFooter(&runs[i])
 		if reasons[i] != nil && !stepsDown(reasons[i]) {
 			return reasons[i]
@@ -241,11 +241,14 @@ func (o *opener) olderRuns() []olderRun {
 	return runs
 }
 
-// eachRun calls work for every segment, several at once.
-func eachRun(ctx context.Context, runs []olderRun, work func(i int) error) error {
+// each calls work for every i below n, several at once.
+func each(ctx context.Context, n int, work func(i int) error) error {
+	if n == 1 && ctx.Err() == nil { // what a snapshot leaves, mostly
+		return work(0)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(2 * runtime.GOMAXPROCS(0)) // some wait for the disk
-	for i := range runs {
+	for i := range n {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -331,7 +334,7 @@ func (o *opener) sealedAs(l *link) error {
 // scanUnsealed reads the frames of the segments that have no footer, and checks that they are what the next segment's
 // header says.
 func (o *opener) scanUnsealed(ctx context.Context, runs []olderRun) error {
-	return eachRun(ctx, runs, func(i int) error {
+	return each(ctx, len(runs), func(i int) error {
 		if runs[i].sealed != nil {
 			return nil
 		}

@@ -168,16 +168,12 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 
 // identify reads the store's identity; in an empty directory it makes one, if it may.
 func (o *opener) identify(create bool) error {
-	listed := vfs.Dir.List
-	if create { // nobody writes, so there is time to look at what is needed only
-		listed = vfs.Dir.Names
-	}
-	entries, err := listed(o.dir)
+	entries, err := o.dir.Names()
 	if err != nil {
 		return err
 	}
 	l, err := sortOut(entries)
-	if err == nil && create {
+	if err == nil && create { // nobody else writes, so there is time to look at what is needed only; a reader lists again
 		l.segments, err = statSegments(o.dir, l.segments)
 	}
 	if err != nil {

@@ -327,3 +327,34 @@ func TestContextEndsOpen(t *testing.T) {
 		t.Errorf("afterwards: %d events, %v", len(got), err)
 	}
 }
+
+// A lookCounter is a file system that counts how often a directory is listed with the size of every file.
+type lookCounter struct {
+	vfs.FS
+	looks *int
+}
+
+func (f lookCounter) OpenDir(path string, o vfs.DirOptions) (vfs.Dir, error) {
+	d, err := f.FS.OpenDir(path, o)
+	return lookedAt{d, f.looks}, err
+}
+
+type lookedAt struct {
+	vfs.Dir
+	looks *int
+}
+
+func (d lookedAt) List() ([]vfs.Entry, error) { *d.looks++; return d.Dir.List() }
+
+// TestOpensLookOnce: a read-only open looks at each file once, behind its evidence; a writable one at segments only.
+func TestOpensLookOnce(t *testing.T) {
+	m := vfs.NewMem()
+	s, _ := threeSegments(t, m)
+	s.close()
+	for readOnly, want := range map[bool]int{true: 1, false: 0} {
+		looks := 0
+		if _, _, err := reopen(lookCounter{m, &looks}, readOnly); err != nil || looks != want {
+			t.Errorf("read-only %v: %d looks at everything, want %d, %v", readOnly, looks, want, err)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"batpak/fault"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
 	"batpak/internal/wire"
@@ -43,7 +44,14 @@ import (
 type compaction struct {
 	dir   vfs.Dir
 	rec   *pendingRecord
+	hook  fault.Hook
 	aside []uint64 // results that do not have their final name yet; set by examine
+}
+
+// hit arrives at a point.
+func (c *compaction) hit(p fault.Point) error {
+	last := &c.rec.sources[len(c.rec.sources)-1]
+	return c.hook.Hit(fault.Site{Point: p, Segment: last.segment, Seq: last.lastSeq})
 }
 
 // resolvePending carries out a compaction that was committed, and rolls back one that was not. It is for writers, and
@@ -66,7 +74,7 @@ func (o *opener) resolvePending(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &compaction{dir: o.dir, rec: rec}
+	c := &compaction{dir: o.dir, rec: rec, hook: o.cfg.Hook}
 	if rec.state == statePrepared {
 		o.report.Pending = fmt.Sprintf("%d rolled back", rec.generation)
 		o.report.Removed, err = c.rollBack()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"batpak/fault"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
 	"batpak/segment"
@@ -21,7 +22,12 @@ func (c *compaction) write(state pendingState) error {
 		return err
 	}
 	c.rec = &next
-	return nil
+	return c.hit(recorded[state])
+}
+
+// recorded are the points behind a record that says a state.
+var recorded = [...]fault.Point{
+	statePrepared: fault.CompactionPrepared, stateCommitted: fault.CompactionCommitted, statePlaced: fault.CompactionPlaced,
 }
 
 // place gives every result its final name, and makes the record say so. Of those that have it already nothing says
@@ -153,5 +159,8 @@ func (c *compaction) removeRecord() error {
 	if err := c.dir.Remove(pendingName); err != nil {
 		return err
 	}
-	return c.dir.Sync()
+	if err := c.dir.Sync(); err != nil {
+		return err
+	}
+	return c.hit(fault.CompactionEnded)
 }

@@ -27,6 +27,7 @@ var killers = map[planted.Bug]func() string{
 	planted.SourcesRemovedEarly:     compactions,
 	planted.RecordRemovedEarly:      compactions,
 	planted.KeysMovedLate:           func() string { _, why := crashEviction(fatal{}, &evictions[0], 0); return why },
+	planted.HeadsEvicted:            headsStay,
 }
 
 // compactions crashes inside each compaction.

@@ -61,7 +61,7 @@ func (s *State) PrepareReplacement(ctx context.Context, generation uint64, sourc
 	rec := &pendingRecord{state: statePrepared, store: s.StoreID, generation: generation}
 	sources = slices.Clone(sources)
 	slices.Sort(sources)
-	r := &Replacement{s: s, c: compaction{dir: s.Dir, rec: rec}}
+	r := &Replacement{s: s, c: compaction{dir: s.Dir, rec: rec, hook: s.cfg.Hook}}
 	for _, id := range sources {
 		l := log.find(id)
 		if l == nil || l.next == nil {
@@ -122,8 +122,9 @@ func (r *Replacement) must(state pendingState) {
 // index.idemp first, see moveKeys. When the error is nil the results count after any crash. After an error
 // Abandon tells whether they do.
 //
-// Errors: *[CorruptError]; *[FutureError]; *[idemp.FileError]; [ErrStale] when the beacon still names a source, which it does until the
-// first sync behind the rotation; the context's; I/O errors.
+// Errors: *[HeadEvictedError] when a stream would lose its last event; *[CorruptError]; *[FutureError];
+// *[idemp.FileError]; [ErrStale] when the beacon still names a source, which it does until the first sync behind the
+// rotation; the context's; I/O errors.
 func (r *Replacement) Commit(ctx context.Context) error {
 	r.must(statePrepared)
 	next := *r.c.rec
@@ -144,9 +145,9 @@ func (r *Replacement) Commit(ctx context.Context) error {
 	if !next.sound() {
 		return fmt.Errorf("coldstart: results %v cannot be recorded", r.written)
 	}
-	err = r.moveEvidence() // first: it may refuse, and costs little
+	durable, err := r.moveEvidence(log) // first: it may refuse, and costs little
 	if err == nil {
-		err = r.moveKeys(ctx, log)
+		err = r.moveKeys(ctx, log, durable)
 	}
 	if err != nil {
 		return fmt.Errorf("commit compaction: %w", err)
@@ -157,7 +158,7 @@ func (r *Replacement) Commit(ctx context.Context) error {
 			return fmt.Errorf("commit compaction: %w", err)
 		}
 	}
-	c := compaction{dir: r.c.dir, rec: &next, aside: r.written}
+	c := compaction{dir: r.c.dir, rec: &next, hook: r.c.hook, aside: r.written}
 	if err := c.write(stateCommitted); err != nil {
 		return fmt.Errorf("commit compaction: %w", err)
 	}
@@ -168,21 +169,24 @@ func (r *Replacement) Commit(ctx context.Context) error {
 // moveEvidence sees to it that whatever is left of anchor and beacon after a crash names no source: the log could not
 // hold what they say of a segment that is gone, or ends elsewhere. Of the beacon, which nobody syncs, an old version
 // may come back; of the anchor, when a slot rots, the other slot.
-func (r *Replacement) moveEvidence() error {
+//
+// It returns the last sequence that it knows to be durable: older segments are whole, and of the newest one the beacon
+// tells.
+func (r *Replacement) moveEvidence(log *chain) (durable uint64, err error) {
 	if err := r.s.writeAnchor(anchorAt(&r.behind, &r.s.cfg)); err != nil {
-		return err
+		return 0, err
 	}
 	if err := r.s.repeatAnchor(); err != nil {
-		return err
+		return 0, err
 	}
 	signal, ok, err := readBeacon(r.s.lock, r.s.StoreID)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if ok && signal.Durable.Segment < r.behind.Segment {
-		return fmt.Errorf("%w: beacon names segment %06d", ErrStale, signal.Durable.Segment)
+		return 0, fmt.Errorf("%w: beacon names segment %06d", ErrStale, signal.Durable.Segment)
 	}
-	return r.s.lock.Sync()
+	return max(log.newest().header.LastSeq, signal.Seq), r.s.lock.Sync()
 }
 
 // prove reads the result that f names by its frames, and fills in f.

@@ -153,7 +153,7 @@ func (o *opener) restoreRest(ctx context.Context, rest []olderRun) error {
 		return nil
 	}
 	reasons := make([]error, len(rest))
-	err := eachRun(ctx, rest, func(i int) error {
+	err := each(ctx, len(rest), func(i int) error {
 		reasons[i] = o.useFooter(&rest[i])
 		if stepsDown(reasons[i]) {
 			return nil

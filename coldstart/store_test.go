@@ -33,6 +33,7 @@ type testStore struct {
 	linker  event.Linker
 	heads   map[string]index.Head
 	fence   uint64                 // that stages what is written; 0 for none
+	staged  bool                   // nothing that is written becomes visible: the fence is open
 	kind    event.Kind             // of what is written; 0 for an ordinary one
 	keyed   func(seq uint64) bool  // which events get an idempotency key; nil: none
 	entries map[uint64]idemp.Entry // of the events that have one, by sequence
@@ -223,7 +224,9 @@ func (s *testStore) index(group []byte, at int64) {
 		group, at = group[f.Len():], f.End()
 	}
 	s.st.Active.Publish()
-	s.st.Set.SetVisible(s.seq)
+	if !s.staged {
+		s.st.Set.SetVisible(s.seq)
+	}
 	if s.cfg.Relaxed {
 		s.spoken = maps.Clone(s.events)
 	}

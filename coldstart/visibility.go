@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"batpak/event"
+	"batpak/fault"
 	"batpak/hidden"
 	"batpak/internal/planted"
 	"batpak/internal/vfs"
@@ -132,7 +133,12 @@ func (c *cover) before(seq uint64) (at mark) {
 // durable before; one goroutine at a time.
 //
 // Errors: *[hidden.FileError] with [hidden.ErrLimit]; I/O errors; the file before this one then still holds.
-func (s *State) WriteHidden(f hidden.File) error { return hidden.Write(s.Dir, s.StoreID, &f) }
+func (s *State) WriteHidden(f hidden.File) error {
+	if err := hidden.Write(s.Dir, s.StoreID, &f); err != nil {
+		return err
+	}
+	return s.cfg.Hook.Hit(fault.Site{Point: fault.HiddenWritten, Seq: f.Covers})
+}
 
 // Fence prepares the store for fences, once in its life: before the first fence frame is written the file of hidden
 // ranges is there, and the store's identity says that it must be. covered is the last sequence that is durable and in
@@ -149,7 +155,11 @@ func (s *State) Fence(covered uint64) error {
 		return fmt.Errorf("prepare for fences: %w", err)
 	}
 	m := meta{Store: s.StoreID, Created: s.created, Fenced: !planted.On(planted.FencesUnmarked)}
-	if err := createMeta(s.Dir, &m); err != nil {
+	err := createMeta(s.Dir, &m)
+	if err == nil {
+		err = s.cfg.Hook.Hit(fault.Site{Point: fault.FencesMarked, Seq: f.Covers})
+	}
+	if err != nil {
 		return fmt.Errorf("prepare for fences: %w", err)
 	}
 	s.Fenced, s.Fences = true, f

@@ -25,47 +25,61 @@ type Point uint8
 
 // The points, in the order in which a store's life meets them.
 const (
-	StoreLocked       Point = iota + 1 // the lock is held, nothing was read yet
-	MetaWritten                        // a new store has its identity on stable storage
-	SegmentScanned                     // recovery has read one segment to its end
-	TailCopied                         // recovery has copied the doubtful end of the log to a new file, not synced
-	TailSynced                         // that copy is on stable storage, not yet part of the log
-	SegmentCreated                     // a new segment file has its header
-	GroupStamped                       // a write group has its sequences, clocks and hashes
-	GroupWritten                       // its bytes are with the operating system
-	GroupSynced                        // its bytes are on stable storage
-	GroupPublished                     // readers may see it, its callers have no answer yet
-	FooterWritten                      // a full segment has its SIDX, not synced
-	SegmentSealed                      // that segment is immutable and on stable storage
-	SegmentRotated                     // appends go to the next segment
-	AnchorWritten                      // the end of the log is named on stable storage
-	BlockWritten                       // an index block covers more of the active segment
-	SnapshotWritten                    // the snapshot is on stable storage
-	CheckpointWritten                  // the checkpoint is on stable storage
-	StoreClosed                        // everything is written, the lock is still held
+	StoreLocked         Point = iota + 1 // the lock is held, nothing was read yet
+	MetaWritten                          // a new store has its identity on stable storage
+	SegmentScanned                       // recovery has read one segment to its end
+	TailCopied                           // recovery has copied the doubtful end of the log to a new file, not synced
+	TailSynced                           // that copy is on stable storage, not yet part of the log
+	SegmentCreated                       // a new segment file has its header
+	GroupStamped                         // a write group has its sequences, clocks and hashes
+	GroupWritten                         // its bytes are with the operating system
+	GroupSynced                          // its bytes are on stable storage
+	GroupPublished                       // readers may see it, its callers have no answer yet
+	FooterWritten                        // a full segment has its SIDX, not synced
+	SegmentSealed                        // that segment is immutable and on stable storage
+	SegmentRotated                       // appends go to the next segment
+	AnchorWritten                        // the end of the log is named on stable storage
+	BlockWritten                         // an index block covers more of the active segment
+	SnapshotWritten                      // the snapshot is on stable storage
+	CheckpointWritten                    // the checkpoint is on stable storage
+	HiddenWritten                        // the file of hidden ranges is on stable storage
+	FencesMarked                         // the store's identity says that it may hold fences
+	CompactionPrepared                   // the record of a compaction is on stable storage: the sources count
+	KeysWritten                          // the idempotency keys of events that it evicts are on stable storage
+	CompactionCommitted                  // the record says that the results count
+	CompactionPlaced                     // the record says that they have their names
+	CompactionEnded                      // the record is gone, for good
+	StoreClosed                          // everything is written, the lock is still held
 
 	pointEnd
 )
 
 var pointNames = [pointEnd]string{
-	StoreLocked:       "StoreLocked",
-	MetaWritten:       "MetaWritten",
-	SegmentScanned:    "SegmentScanned",
-	TailCopied:        "TailCopied",
-	TailSynced:        "TailSynced",
-	SegmentCreated:    "SegmentCreated",
-	GroupStamped:      "GroupStamped",
-	GroupWritten:      "GroupWritten",
-	GroupSynced:       "GroupSynced",
-	GroupPublished:    "GroupPublished",
-	FooterWritten:     "FooterWritten",
-	SegmentSealed:     "SegmentSealed",
-	SegmentRotated:    "SegmentRotated",
-	AnchorWritten:     "AnchorWritten",
-	BlockWritten:      "BlockWritten",
-	SnapshotWritten:   "SnapshotWritten",
-	CheckpointWritten: "CheckpointWritten",
-	StoreClosed:       "StoreClosed",
+	StoreLocked:         "StoreLocked",
+	MetaWritten:         "MetaWritten",
+	SegmentScanned:      "SegmentScanned",
+	TailCopied:          "TailCopied",
+	TailSynced:          "TailSynced",
+	SegmentCreated:      "SegmentCreated",
+	GroupStamped:        "GroupStamped",
+	GroupWritten:        "GroupWritten",
+	GroupSynced:         "GroupSynced",
+	GroupPublished:      "GroupPublished",
+	FooterWritten:       "FooterWritten",
+	SegmentSealed:       "SegmentSealed",
+	SegmentRotated:      "SegmentRotated",
+	AnchorWritten:       "AnchorWritten",
+	BlockWritten:        "BlockWritten",
+	SnapshotWritten:     "SnapshotWritten",
+	CheckpointWritten:   "CheckpointWritten",
+	HiddenWritten:       "HiddenWritten",
+	FencesMarked:        "FencesMarked",
+	CompactionPrepared:  "CompactionPrepared",
+	KeysWritten:         "KeysWritten",
+	CompactionCommitted: "CompactionCommitted",
+	CompactionPlaced:    "CompactionPlaced",
+	CompactionEnded:     "CompactionEnded",
+	StoreClosed:         "StoreClosed",
 }
 
 // String returns the name of p as it stands in the source.

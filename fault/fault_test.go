@@ -9,8 +9,8 @@ import (
 
 func TestPointsHaveNames(t *testing.T) {
 	points := fault.Points()
-	if len(points) != 18 {
-		t.Errorf("len(Points()) = %d, want 18", len(points))
+	if len(points) != 25 {
+		t.Errorf("len(Points()) = %d, want 25", len(points))
 	}
 	seen := map[string]bool{}
 	for _, p := range points {
@@ -20,7 +20,7 @@ func TestPointsHaveNames(t *testing.T) {
 			seen[name] = true
 		}
 	}
-	for _, p := range []fault.Point{0, 19, 255} {
+	for _, p := range []fault.Point{0, 26, 255} {
 		if got := p.String(); got[:6] != "Point(" {
 			t.Errorf("String() = %q of a point that is none", got)
 		}

@@ -74,7 +74,7 @@ func AppendFile(dst []byte, store [16]byte, f *File) []byte {
 	dst = append(dst, store[:]...)
 	dst = le.AppendUint64(dst, f.Covers)
 	dst = le.AppendUint64(dst, f.LastFence)
-	for _, r := range f.Set.ranges {
+	for r := range f.Set.Ranges() {
 		dst = le.AppendUint64(dst, r.From)
 		dst = le.AppendUint64(dst, r.To)
 	}
@@ -130,7 +130,7 @@ func decodeRanges(r *wire.Reader) (File, error) {
 		}
 		ranges, end = append(ranges, next), next.To
 	}
-	f.Set = Set{ranges}
+	f.Set = setOf(ranges)
 	return f, nil
 }
 
@@ -188,8 +188,8 @@ func Write(dir vfs.Dir, store [16]byte, f *File) error {
 	if f.Set.Len() > (maxFile-headerLen)/rangeLen {
 		return flaw(0, "length", ErrLimit)
 	}
-	if n := f.Set.Len(); n > 0 && f.Set.ranges[n-1].To-1 > f.Covers {
-		panic(fmt.Sprintf("hidden: a file that covers sequence %d hides %d", f.Covers, f.Set.ranges[n-1].To-1))
+	if end := f.Set.End(); end > 0 && end-1 > f.Covers {
+		panic(fmt.Sprintf("hidden: a file that covers sequence %d hides %d", f.Covers, end-1))
 	}
 	return vfs.WriteFileAtomic(dir, FileName, AppendFile(nil, store, f))
 }

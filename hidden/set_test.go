@@ -2,6 +2,8 @@ package hidden
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -24,18 +26,18 @@ const most = 60
 func (m model) differs(s Set) string {
 	for seq := range uint64(most + 10) {
 		if s.Contains(seq) != m[seq] {
-			return fmt.Sprintf("Contains(%d) = %v, want %v in %v", seq, s.Contains(seq), m[seq], s.ranges)
+			return fmt.Sprintf("Contains(%d) = %v, want %v in %v", seq, s.Contains(seq), m[seq], s.flat())
 		}
 	}
 	end := uint64(0)
 	for r := range s.Ranges() {
 		if r.From <= end || r.To <= r.From {
-			return fmt.Sprintf("ranges %v overlap, touch, or are empty", s.ranges)
+			return fmt.Sprintf("ranges %v overlap, touch, or are empty", s.flat())
 		}
 		end = r.To
 	}
 	if s.Count() != uint64(len(m)) || s.IsEmpty() != (len(m) == 0) || s.Len() != len(slices.Collect(s.Ranges())) {
-		return fmt.Sprintf("Count %d, IsEmpty %v, Len %d of %v", s.Count(), s.IsEmpty(), s.Len(), s.ranges)
+		return fmt.Sprintf("Count %d, IsEmpty %v, Len %d of %v", s.Count(), s.IsEmpty(), s.Len(), s.flat())
 	}
 	return ""
 }
@@ -53,10 +55,10 @@ func TestSetIsItsModel(t *testing.T) {
 		whole, first := model{}, model{}
 		cut := len(ranges) / 2
 		for i, r := range ranges {
-			before := slices.Clone(added.ranges)
+			before := added.flat()
 			next := added.Add(r.From, r.To)
-			if !slices.Equal(added.ranges, before) {
-				t.Fatalf("Add(%d, %d) changes its set: %v, was %v", r.From, r.To, added.ranges, before)
+			if !slices.Equal(added.flat(), before) {
+				t.Fatalf("Add(%d, %d) changes its set: %v, was %v", r.From, r.To, added.flat(), before)
 			}
 			added = next
 			if whole.add(r.From, r.To); i < cut {
@@ -89,6 +91,77 @@ func TestSetIsItsModel(t *testing.T) {
 			t.Fatalf("Below(%d) of %v: %s", end, added, why)
 		}
 	})
+}
+
+// orders are ways to come by the same n ranges, which do not touch.
+var orders = []struct {
+	name string
+	at   func(n int, rng *rand.Rand) []int
+}{
+	{"ascending", func(n int, _ *rand.Rand) []int { return upTo(n) }},
+	{"descending", func(n int, _ *rand.Rand) []int { at := upTo(n); slices.Reverse(at); return at }},
+	{"any", func(n int, rng *rand.Rand) []int { return rng.Perm(n) }},
+	{"descending in front of what is there", func(n int, _ *rand.Rand) []int {
+		at := upTo(n)
+		slices.Reverse(at[n/4 : n/2])
+		return slices.Concat(at[:n/4], at[n/2:], at[n/4:n/2])
+	}},
+	{"ascending in front of what is there", func(n int, _ *rand.Rand) []int {
+		at := upTo(n)
+		return slices.Concat(at[:n/4], at[n/2:], at[n/4:n/2])
+	}},
+}
+
+func upTo(n int) []int {
+	at := make([]int, n)
+	for i := range at {
+		at[i] = i
+	}
+	return at
+}
+
+// TestLargeSet: whatever the order, the set is the same, no chunk of it is nearly empty, and adding to it costs as much as
+// a chunk and the list of chunks; what closes the gaps makes one range of all.
+func TestLargeSet(t *testing.T) {
+	const n = 20_000
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	ranges := make([]Range, n)
+	for i := range ranges {
+		ranges[i] = Range{10*uint64(i) + 1, 10*uint64(i) + 4}
+	}
+	want := Of(ranges...)
+	for _, o := range orders {
+		t.Run(o.name, func(t *testing.T) {
+			var s Set
+			at := o.at(n, rng)
+			before := allocated()
+			for _, i := range at {
+				s = s.Add(ranges[i].From, ranges[i].To)
+			}
+			if each := (allocated() - before) / n; each > 24<<10 {
+				t.Errorf("each of %d ranges took %d bytes", n, each)
+			}
+			if !s.Equal(want) || s.Len() != n || s.End() != ranges[n-1].To || len(s.chunks) > 2*n/chunkLen+2 {
+				t.Fatalf("%d ranges in %d chunks, end %d", s.Len(), len(s.chunks), s.End())
+			}
+			for _, i := range rng.Perm(n) {
+				if s = s.Add(ranges[i].To, ranges[i].To+7); slices.ContainsFunc(s.chunks, func(c chunk) bool { return len(c.ranges) == 0 }) {
+					t.Fatal("an empty chunk")
+				}
+			}
+			if s.Len() != 1 || s.Count() != 10*n {
+				t.Errorf("closed: %d ranges of %d sequences", s.Len(), s.Count())
+			}
+		})
+	}
+}
+
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }
 
 func TestEmptySet(t *testing.T) {
@@ -124,5 +197,24 @@ func BenchmarkContains(b *testing.B) {
 				seq += 7919
 			}
 		})
+	}
+}
+
+// BenchmarkAdd adds one range to a set of n.
+func BenchmarkAdd(b *testing.B) {
+	for _, n := range []uint64{1, 1000, 100_000, 1_000_000} {
+		ranges := make([]Range, n)
+		for i := range ranges {
+			ranges[i] = Range{10*uint64(i) + 1, 10*uint64(i) + 4}
+		}
+		s := Of(ranges...)
+		for name, from := range map[string]uint64{"behind": 10*n + 1, "amid": 5*n/10*10 + 6} {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					s.Add(from, from+2)
+				}
+			})
+		}
 	}
 }

@@ -17,8 +17,9 @@ import (
 // the fate of by a [File] are passed over. Memory: the ranges of undecided and of cancelled fences.
 // The zero Tracker begins at the start of a log. Not safe for concurrent use.
 type Tracker struct {
-	base      File               // what was known before the first event that counts
-	cancelled []Range            // since base; in any order
+	covers    uint64             // what became of the events up to here was known before
+	known     Set                // what is hidden for good, cancelled left out
+	cancelled []Range            // of fences that were cancelled since; in any order
 	undecided map[uint64][]Range // by fence, ascending
 	parted    []Range            // first to last event of committed fences that an undecided event may stand between
 	last      uint64             // sequence of the last event; 0 for none
@@ -26,11 +27,13 @@ type Tracker struct {
 }
 
 // NewTracker returns a tracker that goes on from f.
-func NewTracker(f File) *Tracker { return &Tracker{base: f, last: f.Covers, lastFence: f.LastFence} }
+func NewTracker(f File) *Tracker {
+	return &Tracker{covers: f.Covers, known: f.Set, last: f.Covers, lastFence: f.LastFence}
+}
 
 // Event takes the next event of the log; fence is the number of the one that staged it, 0 for none.
 func (t *Tracker) Event(seq, fence uint64) {
-	if seq <= t.base.Covers {
+	if seq <= t.covers {
 		return
 	}
 	t.last = seq
@@ -97,20 +100,30 @@ func (t *Tracker) Front() (seq uint64, ok bool) {
 func (t *Tracker) Open() int { return len(t.undecided) }
 
 // Cancelled returns what is hidden for good, wherever it stands: what was known, and what cancelled fences have staged.
-func (t *Tracker) Cancelled() Set { return t.base.Set.Union(Of(t.cancelled...)) }
+// After each cancel it costs little more than what that has added, see [Set].
+func (t *Tracker) Cancelled() Set {
+	if len(t.cancelled) > chunkLen { // a log that is read
+		t.known, t.cancelled = t.known.Union(Of(t.cancelled...)), nil
+	}
+	for _, r := range t.cancelled {
+		t.known = t.known.Add(r.From, r.To)
+	}
+	t.cancelled = t.cancelled[:0]
+	return t.known
+}
 
 // End returns what is hidden when the log ends here and its writer is gone.
 func (t *Tracker) End() File {
-	ranges := slices.Clone(t.cancelled)
+	var ranges []Range
 	for _, staged := range t.undecided {
 		ranges = append(ranges, staged...)
 	}
-	return File{Set: t.base.Set.Union(Of(ranges...)), Covers: t.last, LastFence: t.lastFence}
+	return File{Set: t.Cancelled().Union(Of(ranges...)), Covers: t.last, LastFence: t.lastFence}
 }
 
 // Settled returns what is hidden for good while the log goes on: it covers the log up to [Tracker.Front].
 func (t *Tracker) Settled() File {
-	f := File{Set: t.base.Set.Union(Of(t.cancelled...)), Covers: t.last, LastFence: t.lastFence}
+	f := File{Set: t.Cancelled(), Covers: t.last, LastFence: t.lastFence}
 	if first, ok := t.Front(); ok && !planted.On(planted.RangesAheadOfFences) {
 		f.Covers = first - 1
 		f.Set = f.Set.Below(first)

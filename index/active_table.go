@@ -43,6 +43,8 @@ func (t activeTable) place(row uint32) (place, error) {
 	return place{r.seq, r.offset, r.length}, nil
 }
 
+func (t activeTable) touch([]uint32) byte { return 0 }
+
 func (t activeTable) frames() frames {
 	f := frames{segment: t.a.segment, seal: t.a.seal, file: t.a.file}
 	if t.n > 0 {
@@ -127,7 +129,7 @@ func (t activeTable) reserved(lo, hi uint32) (uint32, error) {
 	for i := range d.count.Load() {
 		name := d.name(i)
 		if k := event.Kind(name[0])<<8 | event.Kind(name[1]); k.Reserved() {
-			in, err := countLists([]list{{arena: &t.a.arena, state: d.list(i)}}, lo, hi)
+			in, err := countLists([]list{{arena: &t.a.arena, state: d.list(i)}}, lo, hi, nil)
 			if err != nil {
 				return 0, err
 			}
@@ -266,7 +268,7 @@ func (t activeTable) head(entity string, lane uint32) (row uint32, ok bool) {
 		return 0, false
 	}
 	var w listWalker
-	w.start(list{arena: &t.a.arena, state: t.a.entities.list(e)}, 0, t.n, true)
+	w.start(list{arena: &t.a.arena, state: t.a.entities.list(e)}, 0, t.n, true, nil)
 	for row, ok = w.peek(); ok; row, ok = w.peek() {
 		if t.a.rows.at(row).lane == lane {
 			return row, true
@@ -303,6 +305,6 @@ func (t activeTable) findKey(key *[16]byte, before uint32) (row uint32, ok bool)
 		return 0, false
 	}
 	var w listWalker
-	w.start(list{arena: &t.a.arena, state: t.a.keys.list(i)}, 0, before, true)
+	w.start(list{arena: &t.a.arena, state: t.a.keys.list(i)}, 0, before, true, nil)
 	return w.peek()
 }

@@ -147,7 +147,7 @@ func (c *Copier) hashes(b *segment.FooterBuilder, s Stretch, f *frames) error {
 
 // body reads and checks the frame of a row. The result is valid until the next call.
 func (c *Copier) body(f *frames, r *activeRow) ([]byte, error) {
-	frame, err := c.frames.frame(f, place{r.seq, r.offset, r.length}, false)
+	frame, err := c.frames.ascending(f, place{r.seq, r.offset, r.length})
 	if err != nil {
 		return nil, err
 	}

@@ -2,10 +2,10 @@ package index
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"batpak/event"
+	"batpak/internal/vfs"
 	"batpak/segment"
 )
 
@@ -24,10 +24,13 @@ type Cursor struct {
 	left  int // runs that may still be opened
 	plan  plan
 	open  bool         // a run is open
+	m     *vfs.Map     // that the run's index lies in; nil: memory
 	guard func() error // stepRows, bound once
+	work  Work
 
 	// Rows: the run is read through its index.
-	walk   walker
+	walk   seeker
+	ahead  ahead
 	match  matcher
 	frames frames
 	win    window
@@ -42,6 +45,16 @@ type Cursor struct {
 	raw   event.Raw
 	found bool
 	err   error
+
+	counting bool // frames are read only where nothing else can tell
+}
+
+// A Work is what a cursor has done so far. What a query costs is a small multiple of it, however much the runs hold.
+type Work struct {
+	Runs   int // runs that were opened: their index was asked what the query names
+	Blocks int // stretches of lists that were read, of up to listBlock rows each
+	Rows   int // rows that lists or a pass over the columns led to, matches or not
+	Frames int // frames that were read and checked
 }
 
 // Scan returns a cursor over the events that q selects and v shows. With borrow, what [Cursor.Raw] returns is valid
@@ -97,10 +110,8 @@ func (c *Cursor) Next() bool {
 		switch {
 		case c.plan.scan:
 			err = c.stepScan() // reads by blocks, which are guarded each
-		case c.frames.m != nil:
-			err = c.frames.m.Guarded(c.guard)
 		default:
-			err = c.stepRows()
+			err = c.guarded(c.guard)
 		}
 		if err != nil {
 			c.fail(err)
@@ -108,6 +119,9 @@ func (c *Cursor) Next() bool {
 	}
 	return c.found
 }
+
+// Work returns what c has done so far, also when it is closed.
+func (c *Cursor) Work() Work { return c.work }
 
 // Raw returns the event that Next found.
 func (c *Cursor) Raw() *event.Raw { return &c.raw }
@@ -121,7 +135,7 @@ func (c *Cursor) Err() error { return c.err }
 // is not closed costs the next one a buffer, nothing else.
 func (c *Cursor) Close() {
 	c.win.release()
-	*c = Cursor{err: c.err, guard: c.guard}
+	*c = Cursor{err: c.err, guard: c.guard, work: c.work}
 }
 
 // fail ends the cursor with err.
@@ -151,9 +165,18 @@ func (c *Cursor) openRun() bool {
 	return false
 }
 
+// guarded calls fn so that an index in a file that shrank is an error.
+func (c *Cursor) guarded(fn func() error) error {
+	if c.m == nil {
+		return fn()
+	}
+	return c.m.Guarded(fn)
+}
+
 // openPlan plans the query in r; it returns false when r holds no match.
-func (c *Cursor) openPlan(r *run) (bool, error) {
+func (c *Cursor) openPlan(r *run) (ok bool, err error) {
 	if r.memory != nil {
+		c.m = nil
 		return c.begin(r.memory.open())
 	}
 	if excludes(&r.sealed.sum, &c.q) || r.sealed.sum.LastSeq <= c.after || r.sealed.sum.FirstSeq >= c.end {
@@ -163,8 +186,8 @@ func (c *Cursor) openPlan(r *run) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ok := false
-	err = mp.m.Guarded(func() error {
+	c.m = mp.m
+	err = c.guarded(func() error {
 		ok, err = c.begin(mp)
 		return err
 	})
@@ -173,14 +196,25 @@ func (c *Cursor) openPlan(r *run) (bool, error) {
 
 // begin starts reading a run.
 func (c *Cursor) begin(t table) (bool, error) {
-	p, none, err := makePlan(t, &c.q, c.after, c.end)
+	c.work.Runs++
+	var p plan
+	var few, none bool
+	var err error
+	if !c.counting {
+		p, few, err = planFew(t, &c.q, c.after, c.end)
+	}
+	if !few && err == nil {
+		p, none, err = makePlan(t, &c.q, c.after, c.end)
+	}
 	if err != nil || none {
 		return false, err
 	}
 	c.plan, c.frames, c.open = p, t.frames(), true
 	c.win.reset()
-	if !p.scan {
-		if c.walk = p.walk(c.q.Reverse); p.filter.use != 0 || c.q.Hidden != nil {
+	c.ahead = ahead{size: c.ahead.size}
+	c.win.inside = !p.scan || c.counting
+	if !p.scan || c.counting {
+		if c.walk = p.walk(c.q.Reverse, &c.work); p.filter.use != 0 || c.q.Hidden != nil {
 			c.match = t.matcher(p.filter)
 		}
 		return true, nil
@@ -195,34 +229,18 @@ func (c *Cursor) begin(t table) (bool, error) {
 	return true, nil
 }
 
-// stepRows takes the next row of the open run that matches and reads its frame; it closes the run at its end.
+// stepRows takes the next event of the open run that matches; it closes the run at its end.
 func (c *Cursor) stepRows() error {
 	for {
-		row, ok := c.walk.peek()
-		if !ok {
-			c.open = false
-			return c.walk.err()
-		}
-		c.walk.next()
-		if c.plan.filter.use != 0 {
-			if yes, err := c.match.match(row); err != nil {
+		if c.ahead.at == c.ahead.n {
+			if more, err := c.lookAhead(); !more {
+				c.open = false
 				return err
-			} else if !yes {
-				continue
 			}
 		}
-		if c.q.Hidden != nil {
-			if seq, err := c.match.seq(row); err != nil {
-				return err
-			} else if c.q.Hidden(seq) {
-				continue
-			}
-		}
-		p, err := c.plan.table.place(row)
-		if err != nil {
-			return err
-		}
-		if err := c.take(p); err != nil {
+		next := c.ahead.places[c.ahead.at:c.ahead.n]
+		c.ahead.at++
+		if err := c.take(next); err != nil {
 			return err
 		}
 		if c.q.childOf(&c.raw) {
@@ -232,9 +250,38 @@ func (c *Cursor) stepRows() error {
 	}
 }
 
-// take reads the frame at p and checks that it is the one that the index means.
-func (c *Cursor) take(p place) error {
-	b, err := c.win.frame(&c.frames, p, c.q.Reverse)
+// nextRow returns the next row of the open run that lists and columns let pass.
+func (c *Cursor) nextRow() (row uint32, ok bool, err error) {
+	for {
+		row, ok := c.walk.peek()
+		if !ok {
+			return 0, false, c.walk.err()
+		}
+		c.walk.next()
+		c.work.Rows++
+		if c.plan.filter.use != 0 {
+			if yes, err := c.match.match(row); err != nil {
+				return 0, false, err
+			} else if !yes {
+				continue
+			}
+		}
+		if c.q.Hidden != nil {
+			if seq, err := c.match.seq(row); err != nil {
+				return 0, false, err
+			} else if c.q.Hidden(seq) {
+				continue
+			}
+		}
+		return row, true, nil
+	}
+}
+
+// take reads the frame at the first of places and checks that it is the one that the index means; the others come next.
+func (c *Cursor) take(places []place) error {
+	c.work.Frames++
+	p := places[0]
+	b, err := c.win.frame(&c.frames, places)
 	if err != nil {
 		return err
 	}
@@ -257,96 +304,4 @@ func (c *Cursor) decode(body []byte, off int64) error {
 		body = bytes.Clone(body)
 	}
 	return c.frames.decode(&c.raw, body, off)
-}
-
-// stepScan reads frames in order until an event matches; it closes the run at its end. The index is not touched: the
-// number of events and the places of the first and the last tell whether the frames are those that it means.
-func (c *Cursor) stepScan() error {
-	for c.row < c.plan.hi {
-		if err := c.nextFrame(); err != nil {
-			return err
-		}
-		f := &c.frame
-		c.pos = f.End()
-		if f.Type != segment.TypeEvent {
-			continue
-		}
-		body := f.Body
-		if c.plain && !c.borrow {
-			body = bytes.Clone(body)
-		}
-		if err := c.raw.Decode(body); err != nil {
-			return c.frames.malformed(f.Offset, err)
-		}
-		if !c.inOrder(f.Offset) {
-			return c.frames.flaw(f.Offset, "sequence is not the index's")
-		}
-		c.row, c.seq = c.row+1, c.raw.Seq
-		switch {
-		case c.plain && !c.q.System && c.raw.Kind.Reserved():
-		case c.plain:
-			c.found = true
-			return nil
-		case c.q.Matches(&c.raw) && (c.q.Hidden == nil || !c.q.Hidden(c.raw.Seq)):
-			c.found = true
-			if c.borrow {
-				return nil
-			}
-			return c.decode(body, f.Offset)
-		}
-	}
-	c.open = false
-	return nil
-}
-
-// inOrder reports whether the event just decoded can stand in its row: behind the one before it, and, in the first
-// and the last row, where the index says.
-func (c *Cursor) inOrder(off int64) bool {
-	switch seq := c.raw.Seq; {
-	case c.row == c.plan.hi-1:
-		return seq == c.last.seq && off == int64(c.last.offset) && seq > c.seq
-	case c.row == c.plan.lo:
-		return seq == c.first.seq && off == int64(c.first.offset)
-	default:
-		return seq > c.seq
-	}
-}
-
-// nextFrame decodes the frame at pos.
-func (c *Cursor) nextFrame() (err error) {
-	w := &c.win
-	if at := c.pos - w.base; at >= 0 && at < int64(len(w.buf)) {
-		c.frame, err = c.frames.seal.DecodeFrame(w.buf[at:], c.frames.segment, c.pos)
-		if err == nil || !errors.Is(err, segment.ErrTorn) {
-			return err
-		}
-	}
-	return c.refill() // the frame crosses the end of the block, most likely
-}
-
-// refill reads the block that begins with the frame at pos, and decodes that. Blocks grow from one page to
-// windowMost, so that a short read stays short.
-func (c *Cursor) refill() error {
-	f, w := &c.frames, &c.win
-	left := f.end - c.pos
-	if left <= 0 {
-		return f.flaw(c.pos, "fewer events than the index's")
-	}
-	if err := w.load(f, c.pos, int(min(int64(w.size), left))); err != nil {
-		return err
-	}
-	w.size = min(4*w.size, windowMost)
-	n, err := f.seal.FrameLen(w.buf, f.segment, c.pos)
-	switch {
-	case err != nil:
-		return located(err)
-	case n > left:
-		return f.flaw(c.pos, "frame behind the end")
-	case n > int64(len(w.buf)):
-		if err := w.load(f, c.pos, int(n)); err != nil {
-			return err
-		}
-	}
-	c.frame, err = f.seal.DecodeFrame(w.buf, f.segment, c.pos)
-	return located(err)
 }

@@ -29,7 +29,7 @@ func readings(l *testLog, set *Set) (string, error) {
 		if c.Err() != nil {
 			return "", c.Err()
 		}
-		n, err := v.Count(q)
+		n, err := v.Count(q, 0)
 		if err != nil {
 			return "", err
 		}

@@ -130,15 +130,17 @@ func (f *frames) read(r *event.Raw, p place) error {
 	return f.decode(r, body, int64(p.offset))
 }
 
-// A window is the buffer that a cursor reads frames through, one block at a time. Blocks grow while what is read of
-// them is used, and shrink to single frames when it is not.
+// A window is the buffer that a cursor reads frames through, one block at a time: as many as are near one another of
+// those that its user knows it will need, or, where it knows of one only, more and more.
 type window struct {
 	block *[windowMost]byte // borrowed from blocks; nil until the first read
 
 	buf  []byte // bytes [base, base+len(buf)) of the file; in block unless a frame is larger
 	base int64
-	used int // bytes of buf that were asked for
-	size int // of the next block
+	used int // bytes of buf that were asked for; for who does not know what comes next
+	size int // of the next block; the same
+
+	inside bool // its reads are guarded already
 }
 
 const (
@@ -160,12 +162,37 @@ func (w *window) release() {
 	*w = window{}
 }
 
-// frame returns the bytes of the frame at p; they are valid until the next call. reverse says where the next one will
-// be.
-func (w *window) frame(f *frames, p place, reverse bool) ([]byte, error) {
+// frame returns the bytes of the frame at places[0]; they are valid until the next call. The others come next, and are
+// read with it as far as they are near.
+func (w *window) frame(f *frames, places []place) ([]byte, error) {
+	off, n := int64(places[0].offset), int64(places[0].length)
+	if !w.holds(places[0]) {
+		from, to := f.near(places)
+		if to > f.end || from > off {
+			return nil, f.flaw(off, "frame behind the end")
+		}
+		if err := w.load(f, from, int(to-from)); err != nil {
+			return nil, err
+		}
+	}
+	at := int(off - w.base)
+	return w.buf[at : at+int(n) : at+int(n)], nil
+}
+
+// ascending returns the bytes of the frame at p for who goes through the file without knowing where the next one is:
+// blocks grow while what is read of them is used, and shrink to single frames when it is not.
+func (w *window) ascending(f *frames, p place) ([]byte, error) {
 	off, n := int64(p.offset), int64(p.length)
-	if at := off - w.base; at < 0 || at+n > int64(len(w.buf)) {
-		if err := w.fill(f, off, n, reverse); err != nil {
+	if !w.holds(p) {
+		if len(w.buf) > 0 && 4*w.used >= len(w.buf) {
+			w.size = min(4*w.size, windowMost)
+		} else if len(w.buf) > 0 {
+			w.size = max(w.size/4, 1)
+		}
+		if off+n > f.end {
+			return nil, f.flaw(off, "frame behind the end")
+		}
+		if err := w.load(f, off, int(min(max(n, int64(w.size)), f.end-off))); err != nil {
 			return nil, err
 		}
 	}
@@ -174,26 +201,38 @@ func (w *window) frame(f *frames, p place, reverse bool) ([]byte, error) {
 	return w.buf[at : at+int(n) : at+int(n)], nil
 }
 
-// fill reads a block that holds the n bytes at off.
-func (w *window) fill(f *frames, off, n int64, reverse bool) error {
-	if len(w.buf) > 0 {
-		if 4*w.used >= len(w.buf) {
-			w.size = min(4*w.size, windowMost)
-		} else {
-			w.size = max(w.size/4, 1)
-		}
-	}
-	start, end := off, off+n
-	if size := int64(w.size); reverse {
-		start = max(0, min(start, end-size))
-	} else {
-		end = min(f.end, max(end, start+size))
-	}
-	if off+n > f.end || start > end {
-		return f.flaw(off, "frame behind the end")
-	}
-	return w.load(f, start, int(end-start))
+// holds reports whether the window holds the frame at p.
+func (w *window) holds(p place) bool {
+	at := int64(p.offset) - w.base
+	return at >= 0 && at+int64(p.length) <= int64(len(w.buf))
 }
+
+// near returns the bytes [from, to) of the first of the places, and of those behind it that are better read with it than
+// alone.
+func (f *frames) near(places []place) (from, to int64) {
+	gap := int64(mapGap)
+	if f.m == nil {
+		gap = fileGap
+	}
+	for i, p := range places {
+		lo, hi := int64(p.offset), int64(p.offset)+int64(p.length)
+		if i == 0 {
+			from, to = lo, hi
+			continue
+		}
+		if lo > to+gap || hi < from-gap || max(hi, to)-min(lo, from) > windowMost || hi > f.end {
+			break
+		}
+		from, to = min(lo, from), max(hi, to)
+	}
+	return from, to
+}
+
+// Frames that are no farther apart than this are read together: copying what lies between costs less than another call.
+const (
+	mapGap  = 256
+	fileGap = 4 << 10
+)
 
 // load reads n bytes at off into the buffer.
 func (w *window) load(f *frames, off int64, n int) error {
@@ -206,9 +245,14 @@ func (w *window) load(f *frames, off int64, n int) error {
 		w.buf = make([]byte, n)
 	}
 	w.base, w.used = off, 0
-	if err := f.guarded(w.buf, off); err != nil {
-		w.buf = w.buf[:0]
-		return err
+	var err error
+	if w.inside {
+		err = f.readAt(w.buf, off)
+	} else {
+		err = f.guarded(w.buf, off)
 	}
-	return nil
+	if err != nil {
+		w.buf = w.buf[:0]
+	}
+	return err
 }

@@ -28,20 +28,15 @@ func (l *list) read(i uint32, dst []uint32) error {
 	return nil
 }
 
-// A walker yields rows in one direction. Peek stays valid until the next call.
-type walker interface {
+// A seeker yields rows in one direction, and can leap. Peek stays valid until the next call.
+type seeker interface {
 	// peek returns the row that the walker stands on; ok is false at the end and after an error.
 	peek() (row uint32, ok bool)
 	// next moves to the row behind.
 	next()
-	err() error
-}
-
-// A seeker is a walker that can leap.
-type seeker interface {
-	walker
 	// seek moves to the first row that is not before row, in the walker's direction; never back.
 	seek(row uint32)
+	err() error
 }
 
 // listBlock is how many rows a listWalker reads at once: enough to pay for the call, few enough for a short list.
@@ -56,12 +51,13 @@ type listWalker struct {
 
 	buf    [listBlock]uint32
 	at, n  uint32 // buf holds the numbers [at, at+n)
+	work   *Work  // nil: nobody counts
 	failed error
 }
 
 // start makes w walk the rows of l that lie in [from, to).
-func (w *listWalker) start(l list, from, to uint32, reverse bool) {
-	w.list, w.from, w.to, w.reverse = l, from, to, reverse
+func (w *listWalker) start(l list, from, to uint32, reverse bool, work *Work) {
+	w.list, w.from, w.to, w.reverse, w.work = l, from, to, reverse, work
 	w.lo, w.hi, w.at, w.n, w.failed = 0, l.len(), 0, 0, nil
 	switch {
 	case from >= to:
@@ -81,6 +77,9 @@ func (w *listWalker) value(i uint32) uint32 {
 	at := i
 	if w.reverse {
 		at = i - min(i, listBlock-1)
+	}
+	if w.work != nil {
+		w.work.Blocks++
 	}
 	w.at, w.n = at, min(listBlock, w.list.len()-at)
 	if err := w.list.read(at, w.buf[:w.n]); err != nil {
@@ -177,6 +176,14 @@ func (w *spanWalker) next() {
 		w.hi--
 	} else {
 		w.lo++
+	}
+}
+
+func (w *spanWalker) seek(row uint32) {
+	if w.reverse {
+		w.hi = max(w.lo, min(w.hi, row+1))
+	} else {
+		w.lo = min(w.hi, max(w.lo, row))
 	}
 }
 
@@ -327,6 +334,11 @@ func (w *andWalker) peek() (uint32, bool) {
 
 func (w *andWalker) next() {
 	w.driver.next()
+	w.settle()
+}
+
+func (w *andWalker) seek(row uint32) {
+	w.driver.seek(row)
 	w.settle()
 }
 

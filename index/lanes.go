@@ -89,7 +89,7 @@ func (t activeTable) eachLane(entity string, fn func(lane, row uint32) error) er
 		return nil
 	}
 	var w listWalker
-	w.start(list{arena: &t.a.arena, state: t.a.entities.list(e)}, 0, t.n, true)
+	w.start(list{arena: &t.a.arena, state: t.a.entities.list(e)}, 0, t.n, true, nil)
 	for row, ok := w.peek(); ok; row, ok = w.peek() {
 		if err := fn(t.a.rows.at(row).lane, row); err != nil {
 			return err

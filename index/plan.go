@@ -20,6 +20,8 @@ type table interface {
 	rowOfHLC(h event.HLC) (uint32, error)
 	// place returns sequence, offset and length of the event in row.
 	place(row uint32) (place, error)
+	// touch fetches what place will read of the rows; see [vfs.Map.Touch].
+	touch(rows []uint32) byte
 	// resolve looks up what q names: one condition for each part that has lists here. none says that the run holds
 	// no match.
 	resolve(q *Query) (conds []condition, f filter, none bool, err error)
@@ -92,8 +94,8 @@ const (
 	// column: beginning with a list takes about as long as checking listCost rows.
 	rareShare = 8
 	listCost  = 64
-	// A pass over the frames beats lists that select at least 1/denseShare of them.
-	denseShare = 3
+	// fewRows are what [planFew] is for: whoever follows asks for a few rows at a time.
+	fewRows = 16
 	// leapMost is how many times longer than the driver's a list may be that is leapt through for each row.
 	leapMost = 32
 )
@@ -143,9 +145,19 @@ func makePlan(t table, q *Query, after, end uint64) (p plan, none bool, err erro
 		}
 	}
 	onlyReserved := p.driver == nil && p.filter.use&^partReserved == 0
-	dense := p.driver != nil && p.driver.rows >= t.count()/denseShare && t.count() > listCost
-	p.scan = !q.Reverse && !q.isChild() && (onlyReserved || dense)
+	p.scan = !q.Reverse && onlyReserved
 	return p, false, nil
+}
+
+// planFew plans q where it names prefixes, which many entities may have, and its range leaves a few rows: those are read
+// and looked at one by one, and nothing is looked up. ok is false elsewhere.
+func planFew(t table, q *Query, after, end uint64) (p plan, ok bool, err error) {
+	if !q.namesPrefixes() || q.Reverse || q.isChild() || end-after > fewRows {
+		return p, false, nil
+	}
+	p.table, p.scan = t, true
+	p.lo, p.hi, err = rowRange(t, q, after, end)
+	return p, p.lo < p.hi, err
 }
 
 // leaps reports whether a condition that is not the driver is checked in its list and not by columns. Nothing else
@@ -181,34 +193,34 @@ func rowRange(t table, q *Query, after, end uint64) (lo, hi uint32, err error) {
 }
 
 // walk returns the rows that the plan's lists select; the filter is not applied.
-func (p *plan) walk(reverse bool) walker {
+func (p *plan) walk(reverse bool, work *Work) seeker {
 	var w seeker
 	switch {
 	case p.driver == nil:
 		return &spanWalker{p.lo, p.hi, reverse}
 	case len(p.driver.lists) == 1:
 		l := new(listWalker)
-		l.start(p.driver.lists[0], p.lo, p.hi, reverse)
+		l.start(p.driver.lists[0], p.lo, p.hi, reverse, work)
 		w = l
 	default:
 		m := new(mergeWalker)
-		m.start(walkers(p.driver.lists, p.lo, p.hi, reverse), reverse)
+		m.start(walkers(p.driver.lists, p.lo, p.hi, reverse, work), reverse)
 		w = m
 	}
 	if len(p.others) == 0 {
 		return w
 	}
 	and := new(andWalker)
-	and.start(w, walkers(p.others, p.lo, p.hi, reverse))
+	and.start(w, walkers(p.others, p.lo, p.hi, reverse, work))
 	return and
 }
 
 // walkers starts a walker on each list, in one allocation.
-func walkers(lists []list, lo, hi uint32, reverse bool) []*listWalker {
+func walkers(lists []list, lo, hi uint32, reverse bool, work *Work) []*listWalker {
 	all := make([]listWalker, len(lists))
 	ptrs := make([]*listWalker, len(lists))
 	for i := range lists {
-		all[i].start(lists[i], lo, hi, reverse)
+		all[i].start(lists[i], lo, hi, reverse, work)
 		ptrs[i] = &all[i]
 	}
 	return ptrs
@@ -218,10 +230,10 @@ func walkers(lists []list, lo, hi uint32, reverse bool) []*listWalker {
 func (p *plan) exact() bool { return p.filter.use == 0 }
 
 // countLists returns how many rows of the lists lie in [lo, hi).
-func countLists(lists []list, lo, hi uint32) (n uint64, err error) {
+func countLists(lists []list, lo, hi uint32, work *Work) (n uint64, err error) {
 	var w listWalker
 	for i := range lists {
-		w.start(lists[i], 0, hi, false)
+		w.start(lists[i], 0, hi, false, work)
 		if lo > 0 {
 			w.seek(lo)
 		}

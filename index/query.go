@@ -192,6 +192,9 @@ func (q *Query) namesEntities() bool {
 	return q.Entity != "" || q.EntityPrefix != "" || len(q.Entities) > 0 || len(q.EntityPrefixes) > 0
 }
 
+// namesPrefixes reports whether q names entities by prefixes.
+func (q *Query) namesPrefixes() bool { return q.EntityPrefix != "" || len(q.EntityPrefixes) > 0 }
+
 // isChild reports whether q asks for the children of an event.
 func (q *Query) isChild() bool { return q.Correlation != event.ID{} || q.Causation != event.ID{} }
 

@@ -218,7 +218,7 @@ func (l *testLog) checkQuery(t *testing.T, q Query, borrow bool) {
 	if got := l.run(t, v.Scan(q, borrow), borrow); !slices.Equal(got, want) {
 		t.Fatalf("Scan(%s) = %d events %v, want %d %v", describe(&q), len(got), got, len(want), want)
 	}
-	if n, err := v.Count(q); err != nil || n != uint64(len(want)) {
+	if n, err := v.Count(q, 0); err != nil || n != uint64(len(want)) {
 		t.Fatalf("Count(%s) = %d, %v, want %d", describe(&q), n, err, len(want))
 	}
 }
@@ -338,7 +338,7 @@ func TestNothingBeyondTheVisibleEndIsSeen(t *testing.T) {
 		t.Error("an unpublished event is seen")
 	}
 	l.show()
-	if n, _ := v.Count(Query{System: true}); n != 0 {
+	if n, _ := v.Count(Query{System: true}, 0); n != 0 {
 		t.Error("a view moved")
 	}
 	v.Release()
@@ -347,7 +347,7 @@ func TestNothingBeyondTheVisibleEndIsSeen(t *testing.T) {
 	l.active.Publish() // published, not visible
 	v = l.set.Acquire()
 	defer v.Release()
-	if n, err := v.Count(Query{System: true}); n != 10 || err != nil {
+	if n, err := v.Count(Query{System: true}, 0); n != 10 || err != nil {
 		t.Errorf("Count = %d, %v, want 10", n, err)
 	}
 	for i := range l.events {

@@ -22,6 +22,8 @@ func (mp *mapped) place(row uint32) (place, error) {
 	return place{seq, l.Offset, l.Length}, err
 }
 
+func (mp *mapped) touch(rows []uint32) byte { return mp.foot.TouchPlaces(rows) }
+
 func (mp *mapped) frames() frames {
 	s := mp.foot.Summary()
 	f := frames{segment: s.Segment, seal: mp.seal, m: mp.m, end: s.End}
@@ -273,7 +275,7 @@ func (mp *mapped) reserved(lo, hi uint32) (n uint32, err error) {
 			if err != nil {
 				return 0, err
 			}
-			rows, err := countLists([]list{{foot: mp.foot, rows: l}}, lo, hi)
+			rows, err := countLists([]list{{foot: mp.foot, rows: l}}, lo, hi, nil)
 			if err != nil {
 				return 0, err
 			}

@@ -69,7 +69,7 @@ func readView(t *testing.T, set *Set, r *rand.Rand, entities int) {
 	if c.Err() != nil || next != v.Visible()+1 {
 		t.Errorf("scan ended at %d of %d: %v", next-1, v.Visible(), c.Err())
 	}
-	if n, err := v.Count(Query{EntityPrefix: "o"}); err != nil || n > v.Visible() {
+	if n, err := v.Count(Query{EntityPrefix: "o"}, 0); err != nil || n > v.Visible() {
 		t.Errorf("Count = %d, %v", n, err)
 	}
 	sum := uint64(0)
@@ -171,7 +171,7 @@ func TestNewSealedMapsOnFirstUse(t *testing.T) {
 	set := NewSet([]*Sealed{s}, nil)
 	set.SetVisible(sum.LastSeq)
 	v := set.Acquire()
-	if n, err := v.Count(Query{System: true}); n != sum.Events || err != nil {
+	if n, err := v.Count(Query{System: true}, 0); n != sum.Events || err != nil {
 		t.Errorf("Count = %d, %v, want %d", n, err, sum.Events)
 	}
 	v.Release()
@@ -182,7 +182,7 @@ func TestNewSealedMapsOnFirstUse(t *testing.T) {
 	set.SetVisible(sum.LastSeq)
 	v = set.Acquire()
 	var fe *segment.FooterError
-	if _, err := v.Count(Query{}); !errors.As(err, &fe) || !errors.Is(err, segment.ErrDamaged) {
+	if _, err := v.Count(Query{}, 0); !errors.As(err, &fe) || !errors.Is(err, segment.ErrDamaged) {
 		t.Errorf("Count over another footer than recorded: %v", err)
 	}
 	if _, err := OpenSealed(dir, l.store, 6); !errors.Is(err, segment.ErrAbsent) {

@@ -73,6 +73,15 @@ func (f *Footer) Locator(row uint32) (Locator, error) {
 	return l, nil
 }
 
+// TouchPlaces fetches what Locator and Seq will read of the given rows; see [vfs.Map.Touch].
+func (f *Footer) TouchPlaces(rows []uint32) (sum byte) {
+	locators, seqs := f.base+int64(f.t.sections[secLocators].off), f.base+int64(f.t.sections[secSeqs].off)
+	for _, row := range rows {
+		sum += f.m.Touch(locators+int64(row)*locatorLen, 1) + f.m.Touch(seqs+int64(row)*4, 1)
+	}
+	return sum
+}
+
 // Seq returns the sequence of the event in row.
 func (f *Footer) Seq(row uint32) (uint64, error) {
 	delta, err := f.uint32At(secSeqs, row)

@@ -53,6 +53,7 @@ const (
 	KeyStagedBeforeDurable                   // the keys of a group that failed are still known
 	KeysForgottenInFooters                   // what is sealed is not asked for a key
 	KeysMovedLate                            // a compaction removes events and leaves their keys
+	HeadsEvicted                             // a compaction removes the last event of a stream
 	CancelledKeyKnown                        // the key of an event whose fence was cancelled answers a retry
 	StagedVisible                            // readers see past an open fence
 	FenceVisibleInParts                      // readers see the part of a committed fence that stands before an open one
@@ -91,7 +92,7 @@ var names = [bugEnd]string{
 	ResultsNamedLate:  "ResultsNamedLate", SourcesRemovedEarly: "SourcesRemovedEarly",
 	RecordRemovedEarly:     "RecordRemovedEarly",
 	KeyStagedBeforeDurable: "KeyStagedBeforeDurable", KeysForgottenInFooters: "KeysForgottenInFooters",
-	KeysMovedLate: "KeysMovedLate", CancelledKeyKnown: "CancelledKeyKnown",
+	KeysMovedLate: "KeysMovedLate", HeadsEvicted: "HeadsEvicted", CancelledKeyKnown: "CancelledKeyKnown",
 	StagedVisible:            "StagedVisible",
 	FenceVisibleInParts:      "FenceVisibleInParts",
 	CancelForgottenAtOpen:    "CancelForgottenAtOpen",

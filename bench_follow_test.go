@@ -1,0 +1,202 @@
+package batpak_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"batpak"
+	"batpak/event"
+)
+
+// idleQueries are what idle followers ask for: nothing that [benchDrafts] makes.
+func idleQuery(i int) batpak.Query {
+	kind := []event.Kind{event.MustKind(2, i%50)}
+	return [...]batpak.Query{
+		{Entity: fmt.Sprintf("invoice:%04d", i)},
+		{EntityPrefix: fmt.Sprintf("invoice:%02d", i%100)},
+		{EntityPrefix: "order:", Kinds: kind},
+		{Tags: []string{fmt.Sprintf("customer:%d", i)}, Scope: "eu"},
+		{Scope: fmt.Sprintf("tenant-%d", i)},
+		{Kinds: kind},
+		{Correlation: event.NewID(event.HLC(i+1)<<16, 1)},
+		{Entities: []string{fmt.Sprintf("cart:%d", i), fmt.Sprintf("cart:%d", i+1)}},
+	}[i%8]
+}
+
+// startIdle starts n followers that nothing is for, and returns when all of them sleep.
+func startIdle(b testing.TB, st *batpak.Store, n int) (stop func()) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var followers sync.WaitGroup
+	after := st.Visible()
+	for i := range n {
+		q := idleQuery(i)
+		q.After = after
+		followers.Go(func() {
+			for ev := range st.Follow(ctx, q) {
+				if ctx.Err() == nil {
+					b.Errorf("%+v was shown event %d", q, ev.Seq)
+				}
+			}
+		})
+	}
+	for st.Asleep() < n {
+		runtime.Gosched()
+	}
+	return func() { cancel(); followers.Wait() }
+}
+
+// BenchmarkFollowIdle compares appends beside followers that nothing is for with appends beside none, in turns over one
+// store: cost-% is what they add to an append.
+func BenchmarkFollowIdle(b *testing.B) {
+	for _, bb := range []struct {
+		name    string
+		sync    batpak.SyncMode
+		writers int
+		events  int
+	}{
+		{"always/1", batpak.SyncAlways, 1, 300},
+		{"always/64", batpak.SyncAlways, 64, 20_000},
+		{"never/1", batpak.SyncNever, 1, 60_000},
+		{"never/64", batpak.SyncNever, 64, 60_000},
+	} {
+		for _, followers := range []int{1, 1000} {
+			b.Run(fmt.Sprintf("%s/followers=%d", bb.name, followers), func(b *testing.B) {
+				st, drafts := benchStore(b, &batpak.Options{Sync: bb.sync}), benchDrafts(10_000)
+				var alone, beside []float64
+				appendTimed(b, st, drafts, bb.writers, bb.events)
+				for i := 0; b.Loop(); i++ {
+					for side := range 2 {
+						if side == i%2 {
+							alone = append(alone, appendTimed(b, st, drafts, bb.writers, bb.events))
+							continue
+						}
+						stop := startIdle(b, st, followers)
+						woken := st.Woken()
+						beside = append(beside, appendTimed(b, st, drafts, bb.writers, bb.events))
+						if n := st.Woken() - woken; n > 0 {
+							b.Errorf("idle followers were woken %d times", n)
+						}
+						stop()
+					}
+				}
+				was, is := median(alone), median(beside)
+				b.ReportMetric(was, "ns/append-alone")
+				b.ReportMetric(is, "ns/append-beside")
+				b.ReportMetric(100*(is/was-1), "cost-%")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
+
+// appendTimed appends n events from as many goroutines as writers, and returns the time per event in nanoseconds.
+func appendTimed(b *testing.B, st *batpak.Store, drafts []batpak.Draft, writers, n int) float64 {
+	b.Helper()
+	runtime.GC()
+	var all sync.WaitGroup
+	begin := time.Now()
+	for w := range writers {
+		all.Go(func() {
+			for i := w; i < n; i += writers {
+				if _, err := st.Append(context.Background(), drafts[i%len(drafts)]); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	return float64(time.Since(begin).Nanoseconds()) / float64(n)
+}
+
+func median(x []float64) float64 {
+	x = slices.Clone(x)
+	slices.Sort(x)
+	return x[len(x)/2]
+}
+
+// BenchmarkFollowLatency is the time from the return of Append to the delivery of its event to a follower in the same
+// process; it is below zero where the follower is faster than the way back to the caller.
+func BenchmarkFollowLatency(b *testing.B) {
+	for _, mode := range []batpak.SyncMode{batpak.SyncAlways, batpak.SyncNever} {
+		for _, q := range []batpak.Query{{}, {EntityPrefix: "order:", Kinds: []event.Kind{event.MustKind(1, 7)}}} {
+			b.Run(fmt.Sprintf("%v/%s", mode, q.EntityPrefix), func(b *testing.B) {
+				st, drafts := benchStore(b, &batpak.Options{Sync: mode}), benchDrafts(10_000)
+				delivered := make(chan time.Time, 1)
+				ctx, cancel := context.WithCancel(b.Context())
+				defer cancel()
+				go func() {
+					for _, err := range st.Follow(ctx, q) {
+						if err != nil {
+							return
+						}
+						delivered <- time.Now()
+					}
+				}()
+				var took []float64
+				for i := 0; b.Loop(); i++ {
+					for st.Asleep() == 0 {
+						runtime.Gosched()
+					}
+					if _, err := st.Append(ctx, drafts[i%len(drafts)]); err != nil {
+						b.Fatal(err)
+					}
+					returned := time.Now()
+					took = append(took, float64((<-delivered).Sub(returned).Nanoseconds()))
+				}
+				slices.Sort(took)
+				b.ReportMetric(took[len(took)/2]/1000, "p50-µs")
+				b.ReportMetric(took[len(took)*99/100]/1000, "p99-µs")
+			})
+		}
+	}
+}
+
+// BenchmarkFollowHistory compares how fast Follow catches up with how fast Read reads.
+func BenchmarkFollowHistory(b *testing.B) {
+	const events = 200_000
+	st, drafts := benchStore(b, &batpak.Options{Sync: batpak.SyncNever}), benchDrafts(10_000)
+	for i := 0; i < events; i += 1000 {
+		if _, err := st.AppendBatch(b.Context(), drafts[i%10_000:i%10_000+1000]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	q := batpak.Query{Borrow: true, Limit: events}
+	for _, bb := range []struct {
+		name string
+		read func() error
+	}{
+		{"read", func() error {
+			for _, err := range st.Read(b.Context(), q) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"follow", func() error {
+			for _, err := range st.Follow(b.Context(), q) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := bb.read(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			perSecond(b, events)
+		})
+	}
+}
