@@ -3,6 +3,7 @@ package batpak_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"strings"
@@ -129,6 +130,49 @@ func checkFinding(t *testing.T, st *batpak.Store, c *batpak.Consumer, want error
 	if err != nil || len(infos) != 1 || !errors.Is(infos[0].Err, want) {
 		t.Errorf("Consumers: %+v, %v", infos, err)
 	}
+}
+
+// positionsOfOtherHistories checks that a position is refused by a log that was rolled back and written anew.
+func positionsOfOtherHistories() error {
+	mem := vfs.NewMem()
+	tell := func(payloads ...string) (err error) {
+		var o batpak.Options
+		o.SetFS(mem)
+		st, err := batpak.Open(vfs.MemDir, &o)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, st.Close()) }()
+		c, err := st.Consumer("c", batpak.ConsumerOptions{})
+		for _, p := range payloads {
+			if err == nil {
+				_, err = st.Append(context.Background(), plain(p))
+			}
+		}
+		if err != nil {
+			return err
+		}
+		d := &diner{name: "run"}
+		return d.upTo(c, st.Visible(), func(*event.Event) {})
+	}
+	if err := tell("a", "b"); err != nil { // 2, 3
+		return err
+	}
+	early := mem.Clone()
+	if err := tell("c", "d"); err != nil {
+		return err
+	}
+	whole := mem
+	mem = early
+	loseCursors(mem)
+	if err := tell("e", "f", "g"); err != nil {
+		return err
+	}
+	mem = logWith(mem, whole)
+	if err := tell("h"); !errors.Is(err, batpak.ErrPositionHistory) {
+		return fmt.Errorf("a position of another history: %v", err)
+	}
+	return nil
 }
 
 // A file of a newer version is refused, also by Reset: what it says is not lost.

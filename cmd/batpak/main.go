@@ -5,6 +5,7 @@
 //	batpak read   [-entity NAME] [-prefix P] [-scope S] [-kind K]… [-tag T]… [-lane N] [-after SEQ] [-before SEQ]
 //	              [-limit N] [-reverse] DIR
 //	batpak stat   [-json] DIR
+//	batpak consumers [-json] [-parked NAME | -reset NAME | -seek NAME -at SEQ | -forget NAME [-at SEQ]] DIR
 //	batpak verify [-json] DIR
 //	batpak repair [-write] [-drop-idemp] [-json] DIR
 //
@@ -14,7 +15,7 @@
 // # Exit codes
 //
 //	0  done; verify: the store is clean; repair: there was nothing to do, or all of it was done
-//	1  verify: there are findings; repair: there is something that it would do, or that it cannot repair; ingest: input
+//	1  verify, consumers: there are findings; repair: there is something that it would do, or that it cannot repair; ingest: input
 //	   was refused; demo: a check did not hold
 //	2  the command could not run, or not to its end: wrong usage, no such store, a disk that fails, an interrupt
 //
