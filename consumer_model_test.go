@@ -511,7 +511,7 @@ func (f *feast) write(t *testing.T, st *batpak.Store, rng *rand.Rand) {
 	ctx := context.Background()
 	for range 12 {
 		<-time.After(time.Duration(rng.IntN(50)) * time.Millisecond)
-		d := batpak.Draft{Coordinate: source, Kind: kindOne, Payload: []byte(strings.Repeat("x", rng.IntN(3)*700))}
+		d := batpak.Draft{Coordinate: source, Kind: kindOne, Payload: []byte(strings.Repeat("x", rng.IntN(3)*200))}
 		var err error
 		switch rng.IntN(6) {
 		case 0:

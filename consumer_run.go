@@ -147,7 +147,7 @@ func (r *consumerRun) save() error {
 // moved notes that ev was handled; logged says that the log knows.
 func (r *consumerRun) moved(ev *event.Event, logged bool) {
 	r.at = r.next(ev)
-	r.c.state.moved(r.at, logged)
+	r.c.store.moved(r.c.state, r.at, logged)
 }
 
 // next returns the position behind ev.
