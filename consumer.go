@@ -60,7 +60,8 @@ type ConsumerOptions struct {
 
 	// The position of a run is written at the latest after SaveEvents events or SaveEvery, and when the run ends: as many
 	// events may be handed over again after a crash. Each time costs two syncs and a rename. In SyncInterval and
-	// SyncNever what is written is what is durable by then.
+	// SyncNever what is written is a position that is durable by then, with everything that was appended before the
+	// handler had returned.
 	SaveEvents int           // Zero means 10,000; at least 1
 	SaveEvery  time.Duration // Zero means 1 s; at least 1 ms
 

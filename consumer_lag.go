@@ -131,7 +131,7 @@ func (s *Store) consumerInfo(ctx context.Context, name string, records []Consume
 	st := s.consumers.of(name)
 	st.mu.Lock()
 	info.Running = st.running && st.cancel != nil
-	at, loaded := st.at, st.loaded
+	at, loaded := st.at.Position, st.loaded
 	st.mu.Unlock()
 	l := located{record: records[len(records)-1], at: at}
 	var err error

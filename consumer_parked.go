@@ -26,11 +26,18 @@ type Parked struct {
 func (r *consumerRun) park(ctx context.Context, ev *event.Event, failed *HandlerError) error {
 	name := r.c.state.name
 	next := r.next(ev)
-	record := parkedDraft(name, ev, &ParkedRecord{
-		State: stateParked, Generation: next.Generation, Attempts: failed.Attempts,
-		Error: cutText(failed.Err.Error(), maxParkedError), Panic: failed.Panic != nil,
-	})
-	if _, err := r.c.store.appendBatch(ctx, []Draft{record, positionDraft(name, next)}, nil); err != nil {
+	err := ErrLimit
+	for _, most := range []int{maxParkedError, maxParkedError / 16, 0} { // a small segment may have no room for all of it
+		if !errors.Is(err, ErrLimit) {
+			break
+		}
+		record := parkedDraft(name, ev, &ParkedRecord{
+			State: stateParked, Generation: next.Generation, Attempts: failed.Attempts,
+			Error: cutText(failed.Err.Error(), most), Panic: failed.Panic != nil,
+		})
+		_, err = r.c.store.appendBatch(ctx, []Draft{record, positionDraft(name, next)}, nil)
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil // run says why
 		}

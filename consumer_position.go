@@ -274,8 +274,8 @@ func (c *Consumer) use(l *located) error {
 	st := c.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.loaded, st.print, st.origin = true, print, l.record.Origin
-	st.at, st.kept, st.ripe = l.at, l.at, cursors.Position{}
+	st.print = print
+	st.settle(l.at)
 	return nil
 }
 
@@ -296,8 +296,8 @@ func (c *Consumer) place(ctx context.Context, reason string, generation, seq, or
 		return fmt.Errorf("consumer %q: %w", st.name, err)
 	}
 	st.mu.Lock()
-	st.loaded, st.print, st.origin = true, c.print, origin
-	st.at, st.kept, st.ripe = p, p, cursors.Position{}
+	st.print = c.print
+	st.settle(p)
 	st.mu.Unlock()
 	s.consumers.saving.RLock()
 	defer s.consumers.saving.RUnlock()

@@ -56,7 +56,7 @@ type ParkedRecord struct {
 	Seq        uint64   `json:"seq"` // of the event
 	ID         event.ID `json:"id"`  // of the event
 	Attempts   int      `json:"attempts,omitempty"`
-	Error      string   `json:"error,omitempty"` // of the last attempt, cut to 4 KiB
+	Error      string   `json:"error,omitempty"` // of the last attempt, cut to 4 KiB, or shorter where a segment has no room
 	Panic      bool     `json:"panic,omitempty"` // the last attempt panicked
 }
 

@@ -44,6 +44,7 @@ func (c *Consumer) run(ctx context.Context, fn reaction) (err error) {
 	defer c.state.leave()
 	r, err := c.newRun(ctx, fn)
 	if err == nil {
+		defer r.f.close()
 		err = r.loop(ctx)
 		// The outcome of the run is the one that counts; what could not be kept is handed over again.
 		err = errors.Join(err, c.store.saveLast(c.state, c.opts.SaveEvery))
@@ -51,7 +52,7 @@ func (c *Consumer) run(ctx context.Context, fn reaction) (err error) {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.Is(err, ErrClosed):
+	case c.store.closed.Load() && errors.Is(err, ErrClosed):
 		return ErrClosed
 	}
 	return err
@@ -146,7 +147,7 @@ func (r *consumerRun) save() error {
 // moved notes that ev was handled; logged says that the log knows.
 func (r *consumerRun) moved(ev *event.Event, logged bool) {
 	r.at = r.next(ev)
-	r.c.state.moved(r.at, logged)
+	r.c.store.moved(r.c.state, r.at, logged)
 }
 
 // next returns the position behind ev.

@@ -41,10 +41,16 @@ type consumerState struct {
 	cancel  context.CancelCauseFunc // of the run
 	loaded  bool                    // what follows holds
 	print   [32]byte                // fingerprint of what it selects
-	origin  uint64                  // where it began
-	at      cursors.Position        // everything up to it was handled
+	at      earned                  // everything up to it was handled
 	kept    cursors.Position        // what the next process would find, if nothing else is lost
-	ripe    cursors.Position        // to be written once it is durable; generation 0 for none
+	ripe    earned                  // to be written once it is durable; generation 0 for none
+}
+
+// An earned is a position, and what must be durable before it may outlast the process: the event that it names, and
+// whatever came of it and of those before. That may be behind it, as what was parked and what handlers have appended.
+type earned struct {
+	cursors.Position
+	needs uint64
 }
 
 // of returns the state of a consumer.
@@ -149,20 +155,29 @@ func (s *Store) cursorDir() (vfs.Dir, error) {
 }
 
 // moved notes that everything up to p was handled; logged says that the log knows.
-func (st *consumerState) moved(p cursors.Position, logged bool) {
+func (s *Store) moved(st *consumerState, p cursors.Position, logged bool) {
+	needs := p.Seq
+	if s.opts.Sync != SyncAlways {
+		needs = max(needs, s.written.Load()) // else what was acknowledged is durable
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.at = p
+	st.at = earned{p, needs}
 	if logged {
-		st.kept, st.ripe = p, cursors.Position{}
+		st.kept, st.ripe = p, earned{}
 	}
+}
+
+// settle makes p, which the next process would find, where the consumer is. The caller holds mu.
+func (st *consumerState) settle(p cursors.Position) {
+	st.loaded, st.at, st.kept, st.ripe = true, earned{p, p.Seq}, p, earned{}
 }
 
 // position returns where the consumer is, and what is still to be kept of that.
 func (st *consumerState) position() (at cursors.Position, loaded, dirty bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.at, st.loaded, st.loaded && st.kept.Before(st.at)
+	return st.at.Position, st.loaded, st.loaded && st.kept.Before(st.at.Position)
 }
 
 // due returns the position to write, when everything up to durable is. One that is not durable yet is noted, and
@@ -171,13 +186,13 @@ func (st *consumerState) due(durable uint64) (p cursors.Position, ok bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	switch {
-	case !st.loaded || !st.kept.Before(st.at):
+	case !st.loaded || !st.kept.Before(st.at.Position):
 		return p, false
-	case st.at.Seq <= durable || planted.On(planted.PositionAheadOfDurable):
-		p, st.ripe = st.at, cursors.Position{}
+	case st.at.needs <= durable || planted.On(planted.PositionAheadOfDurable):
+		p, st.ripe = st.at.Position, earned{}
 		return p, true
-	case st.ripe.Generation > 0 && st.ripe.Seq <= durable:
-		p, st.ripe = st.ripe, st.at
+	case st.ripe.Generation > 0 && st.ripe.needs <= durable:
+		p, st.ripe = st.ripe.Position, st.at
 		return p, st.kept.Before(p)
 	case st.ripe.Generation == 0:
 		st.ripe = st.at
@@ -229,13 +244,15 @@ func (s *Store) writeCursor(name string, p cursors.Position, print [32]byte) err
 // saveLast is savePosition at the end of a run: it asks for the sync that the position waits for, in a mode that would
 // not. When that does not come, within most, what is durable is written, by now or by Close.
 func (s *Store) saveLast(st *consumerState, most time.Duration) error {
-	at, _, dirty := st.position()
-	if !dirty {
+	if _, _, dirty := st.position(); !dirty {
 		return nil
 	}
+	st.mu.Lock()
+	needs := st.at.needs
+	st.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
-	_ = s.WaitDurable(ctx, at.Seq) // closed, poisoned, or slow: redelivery is all that it costs
+	_ = s.WaitDurable(ctx, needs) // closed, poisoned, or slow: redelivery is all that it costs
 	return s.savePosition(st)
 }
 

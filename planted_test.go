@@ -64,6 +64,11 @@ var killers = map[planted.Bug]func() error{
 	planted.FencesUnmarked:           rangesAreNeeded,
 	planted.WaiterWokenEarly:         waitsAreForWhatIsSeen,
 	planted.UnlessBlindInGroup:       conditionsSeeTheirGroup,
+
+	planted.PositionBeforeHandler:     consumerCrashes(batpak.SyncAlways),
+	planted.PositionAheadOfDurable:    consumerCrashes(batpak.SyncNever),
+	planted.PositionApartFromReaction: consumerCrashes(batpak.SyncAlways),
+	planted.PositionUnchecked:         positionsOfOtherHistories,
 }
 
 // elsewhere lists the bugs that no check of this package can see yet, and why.
@@ -101,6 +106,10 @@ func orderHoldsWhenClocksGoBack() error {
 		}
 	}
 	return chained(r.history())
+}
+
+func consumerCrashes(mode batpak.SyncMode) func() error {
+	return func() error { return second(sweepConsumers(mode, 3)) }
 }
 
 func swept(name string) func() error {
@@ -239,6 +248,13 @@ func TestPlanted_RangesAheadOfFences(t *testing.T)      { caught(t, planted.Rang
 func TestPlanted_FencesUnmarked(t *testing.T)           { caught(t, planted.FencesUnmarked) }
 func TestPlanted_WaiterWokenEarly(t *testing.T)         { caught(t, planted.WaiterWokenEarly) }
 func TestPlanted_UnlessBlindInGroup(t *testing.T)       { caught(t, planted.UnlessBlindInGroup) }
+
+func TestPlanted_PositionBeforeHandler(t *testing.T)  { caught(t, planted.PositionBeforeHandler) }
+func TestPlanted_PositionAheadOfDurable(t *testing.T) { caught(t, planted.PositionAheadOfDurable) }
+func TestPlanted_PositionApartFromReaction(t *testing.T) {
+	caught(t, planted.PositionApartFromReaction)
+}
+func TestPlanted_PositionUnchecked(t *testing.T) { caught(t, planted.PositionUnchecked) }
 
 // TestEveryPlantedBugHasAKiller: a bug without a test would prove nothing.
 func TestEveryPlantedBugHasAKiller(t *testing.T) {

@@ -1,6 +1,8 @@
 package coldstart
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 
 	"batpak/internal/cursors"
@@ -27,4 +29,33 @@ func (s *State) Cursors() (vfs.Dir, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// positions checks the files of the positions of consumers. Whether the log holds the events that they name is not looked
+// at: their consumers do, when they run.
+func (v *verifier) positions(fsys vfs.FS) error {
+	if e, err := v.dir.Stat(cursorsName); errors.Is(err, fs.ErrNotExist) || err == nil && !e.Mode.IsDir() {
+		return nil // look has seen what is not a directory
+	}
+	d, err := fsys.OpenDir(filepath.Join(v.dir.Path(), cursorsName), vfs.DirOptions{})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for _, err := range cursors.All(d, v.meta.Store) {
+		var file *cursors.FileError
+		var unsafe *vfs.UnsafePathError
+		switch {
+		case errors.As(err, &file):
+			v.add(Finding{File: file.File, Offset: file.Offset, Reason: "position of a consumer, which Reset or Seek makes anew", Err: err})
+		case errors.As(err, &unsafe):
+			v.add(Finding{File: cursorsName, Reason: "not a regular file", Err: err})
+		case err != nil:
+			return err
+		}
+	}
+	return nil
 }

@@ -57,6 +57,9 @@ func Verify(ctx context.Context, cfg VerifyConfig) (VerifyReport, error) {
 	if err = v.run(ctx); err == nil {
 		err = v.sideFiles()
 	}
+	if err == nil {
+		err = v.positions(fsys)
+	}
 	v.result.Heads = len(v.heads)
 	v.result.Elapsed = time.Since(began)
 	return v.result, err

@@ -57,7 +57,10 @@ type command struct {
 }
 
 func commands() []command {
-	return []command{demoCommand, ingestCommand, readCommand, graphCommand, statCommand, verifyCommand, repairCommand, demoWriterCommand}
+	return []command{
+		demoCommand, ingestCommand, readCommand, graphCommand, statCommand, consumersCommand, verifyCommand, repairCommand,
+		demoWriterCommand,
+	}
 }
 
 // errRefused ends a command with exit code 1. Its text was printed already.
@@ -111,7 +114,7 @@ func overview(w io.Writer) {
 	fmt.Fprint(w, "\nbatpak COMMAND -h prints flags and examples.\n\n", exitCodes)
 }
 
-const exitCodes = `exit codes: 0 done or clean; 1 findings (verify), something to do or beyond repair (repair), refused input
+const exitCodes = `exit codes: 0 done or clean; 1 findings (verify, consumers), something to do or beyond repair (repair), refused input
             (ingest), a failed check (demo); 2 could not run, or not to the end
 `
 

@@ -95,3 +95,34 @@ func (l *lane) Set(s string) error {
 	l.number = &v
 	return nil
 }
+
+// A sequence is a flag of a sequence that may be absent.
+type sequence struct {
+	number uint64
+	set    bool
+}
+
+func (s *sequence) String() string {
+	if !s.set {
+		return ""
+	}
+	return strconv.FormatUint(s.number, 10)
+}
+
+// Set implements [flag.Value].
+func (s *sequence) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return fmt.Errorf("want a sequence such as 1042")
+	}
+	s.number, s.set = n, true
+	return nil
+}
+
+// given returns the sequence, if there is one.
+func (s *sequence) given() []uint64 {
+	if !s.set {
+		return nil
+	}
+	return []uint64{s.number}
+}

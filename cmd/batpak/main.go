@@ -6,6 +6,7 @@
 //	              [-limit N] [-reverse|-f] DIR
 //	batpak graph  [-format text|dot|svg] [-depth N] [-limit N] [-correlated] DIR EVENT
 //	batpak stat   [-json] DIR
+//	batpak consumers [-json] [-parked NAME | -reset NAME | -seek NAME -at SEQ | -forget NAME [-at SEQ]] DIR
 //	batpak verify [-json] DIR
 //	batpak repair [-write] [-drop-idemp] [-json] DIR
 //
@@ -15,7 +16,7 @@
 // # Exit codes
 //
 //	0  done; verify: the store is clean; repair: there was nothing to do, or all of it was done
-//	1  verify: there are findings; repair: there is something that it would do, or that it cannot repair; ingest: input
+//	1  verify, consumers: there are findings; repair: there is something that it would do, or that it cannot repair; ingest: input
 //	   was refused; demo: a check did not hold
 //	2  the command could not run, or not to its end: wrong usage, no such store, a disk that fails, an interrupt
 //	   (which is how read -f ends: 0)
