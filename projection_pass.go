@@ -146,20 +146,26 @@ func (p *pass) begin(v *index.View) error {
 	return nil
 }
 
-// unionOf returns a query that selects what any feed wants, and more.
+// unionOf returns a query that selects what any feed wants, and more if there are several. Ranges of sequences are left
+// out.
 func unionOf(feeds []*feed) index.Query {
-	u := index.Query{}
-	kinds := true
+	u := feeds[0].def.query
+	if len(feeds) > 1 {
+		u = index.Query{}
+	}
+	u.After, u.Before = 0, 0
+	kinds := len(feeds) > 1
 	for _, f := range feeds {
 		q := &f.def.query
 		u.System = u.System || q.System
-		u.Kinds, u.Categories = append(u.Kinds, q.Kinds...), u.Categories|q.Categories
 		kinds = kinds && (len(q.Kinds) > 0 || q.Categories != 0)
 	}
-	if !kinds {
-		u.Kinds, u.Categories = nil, 0
+	for _, f := range feeds {
+		if q := &f.def.query; kinds {
+			u.Kinds, u.Categories = append(u.Kinds, q.Kinds...), u.Categories|q.Categories
+		}
 	}
-	return u
+	return u.Normal()
 }
 
 // read hands out what there is to read.

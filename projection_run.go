@@ -99,7 +99,7 @@ func awaitMore(ctx context.Context, ps []*projection) error {
 		if due {
 			waitingToo, stop = context.WithDeadline(waiting, until)
 		}
-		err := ps[0].store.awaitNews(waitingToo, at)
+		err := awaitMatch(waitingToo, ps, at)
 		timedOut := waitingToo.Err() != nil && waiting.Err() == nil
 		stop()
 		switch {
@@ -112,9 +112,16 @@ func awaitMore(ctx context.Context, ps []*projection) error {
 	}
 }
 
-// awaitNews returns when events behind a sequence may be visible.
-func (s *Store) awaitNews(ctx context.Context, at uint64) error {
-	return (&follower{store: s, at: at}).wait(ctx)
+// awaitMatch returns when there may be events behind a sequence that one of ps wants.
+func awaitMatch(ctx context.Context, ps []*projection, at uint64) error {
+	feeds := make([]*feed, len(ps))
+	for i, p := range ps {
+		p.mu.RLock()
+		feeds[i] = &feed{def: p.def}
+		p.mu.RUnlock()
+	}
+	f := &follower{store: ps[0].store, q: unionOf(feeds), at: at}
+	return f.wait(ctx)
 }
 
 // storeDue stores the states that are due, and returns when the next one will be; due is false when none will.
