@@ -365,6 +365,7 @@ func TestWalksSeeOneState(t *testing.T) {
 			n++
 			cancel()
 		}
+		cancel()
 		if !errors.Is(err, batpak.ErrCanceled) || n > 2*64 {
 			t.Errorf("%s with a context that ends: %d steps, %v", w.name, n, err)
 		}
