@@ -136,7 +136,7 @@ func upTo(n int) []int {
 // TestLargeSet: whatever the order, the set is the same, no chunk of it is nearly empty, and adding to it costs as much as
 // a chunk and the list of chunks; what closes the gaps makes one range of all.
 func TestLargeSet(t *testing.T) {
-	const n = 20_000
+	const n = 6_000
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))

@@ -215,11 +215,15 @@ func TestScanIsWhatANaiveFilterSelects(t *testing.T) {
 			l := mixed(t, memDir(t), seed, shape, 700)
 			defer l.set.Close()
 			r := rand.New(rand.NewPCG(seed, 3))
-			for i := range 600 {
+			queries := 600
+			if testing.Short() {
+				queries = 150
+			}
+			for i := range queries {
 				if i%50 == 0 {
 					l.set.visible.Store(l.events[r.IntN(len(l.events))].Seq) // it may be anywhere
 				}
-				if i == 300 {
+				if i == queries/2 {
 					l.set.visible.Store(l.seq)
 				}
 				l.checkQuery(t, randomQuery(l, r), i%2 == 0)
