@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"batpak"
@@ -81,10 +80,7 @@ func showsOnly(st *batpak.Store, all []told, seen []event.Event) error {
 
 // selects reports whether q asks for ev, hidden or not.
 func selects(q *batpak.Query, ev *event.Event) bool {
-	return (q.Entity == "" || ev.Coordinate.Entity() == q.Entity) && strings.HasPrefix(ev.Coordinate.Entity(), q.EntityPrefix) &&
-		(q.Scope == "" || ev.Coordinate.Scope() == q.Scope) && (len(q.Kinds) == 0 || slices.Contains(q.Kinds, ev.Kind)) &&
-		(len(q.Tags) == 0 || slices.Contains(ev.Tags, q.Tags[0])) && (q.Lane == nil || ev.Lane == *q.Lane) &&
-		ev.Seq > q.After && (q.Before == 0 || ev.Seq < q.Before)
+	return matches(q, ev) && ev.Seq > q.After && (q.Before == 0 || ev.Seq < q.Before)
 }
 
 // reads compares what a read yields, each event at its step, with want.

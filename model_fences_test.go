@@ -5,12 +5,10 @@ import (
 	"errors"
 	"runtime"
 	"slices"
-	"strings"
 
 	"pgregory.net/rapid"
 
 	"batpak"
-	"batpak/event"
 	"batpak/hidden"
 	"batpak/segment"
 )
@@ -132,16 +130,6 @@ func (m *model) front() uint64 {
 func (m *model) visible() []told {
 	front := m.front()
 	return slices.DeleteFunc(m.history(), func(w told) bool { return w.Seq >= front || m.gone(&w) })
-}
-
-// matches is what a query means for one event, the slow way.
-func matches(q *batpak.Query, e *event.Event) bool {
-	if q.Entity != "" && e.Coordinate.Entity() != q.Entity || !strings.HasPrefix(e.Coordinate.Entity(), q.EntityPrefix) ||
-		q.Scope != "" && e.Coordinate.Scope() != q.Scope || len(q.Kinds) > 0 && !slices.Contains(q.Kinds, e.Kind) ||
-		q.Lane != nil && e.Lane != *q.Lane {
-		return false
-	}
-	return !slices.ContainsFunc(q.Tags, func(tag string) bool { return !slices.Contains(e.Tags, tag) })
 }
 
 // Unless appends a draft with a condition on everything.

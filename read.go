@@ -56,7 +56,8 @@ type reading struct {
 	limit  int // events left; 0 means no limit
 	yield  func(event.Event, error) bool
 	last   uint64 // sequence yielded last
-	begun  bool   // Before is bounded by what was visible when the read began
+	spare  event.Spare
+	begun  bool // Before is bounded by what was visible when the read began
 	after  again
 }
 
@@ -117,7 +118,10 @@ func (r *reading) yieldAll(ctx context.Context, cur *index.Cursor) error {
 		}
 		raw := cur.Raw()
 		r.last = raw.Seq
-		if !r.yield(raw.Event(), nil) {
+		if !r.borrow {
+			r.spare = event.Spare{} // what was yielded keeps it
+		}
+		if !r.yield(raw.EventIn(&r.spare), nil) {
 			return nil
 		}
 		if r.limit > 0 {

@@ -190,9 +190,18 @@ func (r *Raw) EachExtension(yield func(key, value []byte) bool) {
 	}
 }
 
+// A Spare is memory for the tags and extensions of one event after the other. The zero Spare is ready.
+type Spare struct {
+	tags       []string
+	extensions map[string][]byte
+}
+
 // Event returns the event that r decodes. Its strings and its payload alias the body, so the body must not change
 // while the event is in use: the caller gives it away, or says that the event is borrowed.
-func (r *Raw) Event() Event {
+func (r *Raw) Event() Event { return r.EventIn(new(Spare)) }
+
+// EventIn is [Raw.Event] for an event that is borrowed: its tags and extensions lie in spare, until the next one's do.
+func (r *Raw) EventIn(spare *Spare) Event {
 	ev := Event{
 		ID: r.ID, Seq: r.Seq, Kind: r.Kind, Clock: r.Clock, Lane: r.Lane, Depth: r.Depth, HLC: r.HLC,
 		Coordinate:     coordinate.Stored(text(r.Entity), text(r.Scope)),
@@ -207,17 +216,35 @@ func (r *Raw) Event() Event {
 		ev.Payload = r.Payload[:len(r.Payload):len(r.Payload)]
 	}
 	if r.Flags&FlagTags != 0 {
-		for tag := range r.EachTag {
-			ev.Tags = append(ev.Tags, text(tag))
-		}
+		ev.Tags = r.tagsIn(spare)
 	}
 	if r.Flags&FlagExtensions != 0 {
-		ev.Extensions = make(map[string][]byte)
-		for key, value := range r.EachExtension {
-			ev.Extensions[text(key)] = value
+		if spare.extensions == nil {
+			spare.extensions = make(map[string][]byte)
 		}
+		clear(spare.extensions)
+		for key, value := range r.EachExtension {
+			spare.extensions[text(key)] = value
+		}
+		ev.Extensions = spare.extensions
 	}
 	return ev
+}
+
+// tagsIn returns the tags in spare, which grows at once.
+func (r *Raw) tagsIn(spare *Spare) []string {
+	n := 0
+	for range r.EachTag {
+		n++
+	}
+	if cap(spare.tags) < n {
+		spare.tags = make([]string, 0, n)
+	}
+	spare.tags = spare.tags[:0]
+	for tag := range r.EachTag {
+		spare.tags = append(spare.tags, text(tag))
+	}
+	return spare.tags[:n:n]
 }
 
 // text returns b as a string without a copy: one allocation serves the whole event.

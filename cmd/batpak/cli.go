@@ -115,7 +115,7 @@ func overview(w io.Writer) {
 }
 
 const exitCodes = `exit codes: 0 done or clean; 1 findings (verify, consumers), something to do or beyond repair (repair), refused input
-            (ingest), a failed check (demo); 2 could not run, or not to the end
+            (ingest), a failed check (demo), no such event (read -exists); 2 could not run, or not to the end
 `
 
 // run parses the command's flags, does its work and turns the outcome into an exit code.

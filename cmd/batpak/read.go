@@ -19,10 +19,14 @@ var readCommand = command{
   batpak read -entity order:1042 -reverse -limit 5 store     the last five of a stream
   batpak read -prefix order: -kind 1:7 -kind 1:8 -after 1000 store
   batpak read -f -kind 1:7 store                             what there is, then what comes, until an interrupt
+  batpak read -entity order:1 -entity order:2 -category 1 -from 2026-01-31T00:00:00Z store
+  batpak read -count -scope eu -tag urgent store
+  batpak read -exists -causation 018bcfe5-6800-0000-0000-000000000001 store && echo handled
   batpak read old | batpak ingest -relink new                a copy
 
-Every flag that is given must agree; -kind given twice means either kind, -tag given twice means both tags. Without
--kind the store's own events are left out.
+Flags that are given must agree. -entity, -prefix, -kind or -category given twice means either of the two, -kind and
+-category together mean either, too; -tag given twice means both tags. The store's own events are left out unless -system,
+or their kind or category, asks for them.
 `,
 	minArgs: 1, maxArgs: 1,
 	setup: setupRead,
@@ -30,26 +34,26 @@ Every flag that is given must agree; -kind given twice means either kind, -tag g
 
 func setupRead(fs *flag.FlagSet) runner {
 	q := batpak.Query{Borrow: true}
-	var number lane
-	fs.StringVar(&q.Entity, "entity", "", "events of the stream `NAME`")
-	fs.StringVar(&q.EntityPrefix, "prefix", "", "events of streams whose names begin with `P`")
-	fs.StringVar(&q.Scope, "scope", "", "events of the scope `S`")
-	fs.Var((*kindList)(&q.Kinds), "kind", "events of kind `K`, such as 1:7; may be given many times")
-	fs.Var((*textList)(&q.Tags), "tag", "events that carry the tag `T`; may be given many times")
-	fs.Var(&number, "lane", "events of lane `N` (default all)")
-	fs.Uint64Var(&q.After, "after", 0, "events behind sequence `SEQ`, exclusive")
-	fs.Uint64Var(&q.Before, "before", 0, "events before sequence `SEQ`, exclusive; 0 means no bound")
-	fs.IntVar(&q.Limit, "limit", 0, "at most `N` events; 0 means all")
-	fs.BoolVar(&q.Reverse, "reverse", false, "newest first")
+	parsed := queryFlags(fs, &q)
 	follow := fs.Bool("f", false, "go on with the events that come, until an interrupt or what -limit or -before says")
+	count := fs.Bool("count", false, "print how many events there are, and none of them")
+	exists := fs.Bool("exists", false, "print whether there is one, true or false, and end with 0 or 1")
 	return func(ctx context.Context, c *console, args []string) error {
-		q.Lane = number.number
-		if *follow && q.Reverse {
+		parsed()
+		switch {
+		case *follow && q.Reverse:
 			return usagef("-f and -reverse: what comes, comes in commit order")
+		case *follow && (*count || *exists), *count && *exists:
+			return usagef("-f, -count and -exists: one of them")
 		}
 		return withReader(ctx, args[0], func(st *batpak.Store) error {
-			if *follow {
+			switch {
+			case *follow:
 				return followEvents(ctx, c, st, q)
+			case *count:
+				return printCount(ctx, c, st, q)
+			case *exists:
+				return printExists(ctx, c, st, q)
 			}
 			_, err := printEvents(ctx, c, st, q)
 			return err

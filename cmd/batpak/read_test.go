@@ -49,6 +49,18 @@ func TestReadFlags(t *testing.T) {
 		{"-reverse -limit 2", []uint64{6, 5}},
 		{"-entity order:1 -reverse -before 5", []uint64{3, 1}},
 		{"-entity nobody", nil},
+		{"-entity user:1 -entity order:10", []uint64{4, 6}},
+		{"-prefix user -prefix order:1", []uint64{1, 3, 4, 5, 6}},
+		{"-prefix order:1 -entity order:1 -entity order:2", []uint64{1, 3, 5}},
+		{"-category 2", []uint64{4}},
+		{"-category 2 -kind 1:3", []uint64{4, 6}},
+		{"-category f", nil},
+		{"-from 2000-01-01T00:00:00Z -to 2000-01-02T00:00:00Z", nil},
+		{"-from 2000-01-01T00:00:00Z -limit 1", []uint64{1}},
+		{"-to ffffffffffffffff -limit 1", []uint64{1}},
+		{"-correlation 00000000-0000-0000-0000-000000000001", nil},
+		{"-causation 00000000-0000-0000-0000-000000000001", nil},
+		{"-system", []uint64{1, 2, 3, 4, 5, 6}},
 	} {
 		out := mustRun(t, "", append([]string{"read", dir}, strings.Fields(tt.args)...)...)
 		var got []uint64
@@ -58,6 +70,17 @@ func TestReadFlags(t *testing.T) {
 				t.Fatalf("read %s printed %q: %v", tt.args, text, err)
 			}
 			got = append(got, ev.Seq)
+		}
+		args := append([]string{dir}, strings.Fields(tt.args)...)
+		if n := mustRun(t, "", append([]string{"read", "-count"}, args...)...); n != fmt.Sprintln(len(tt.want)) {
+			t.Errorf("read -count %s = %s, want %d", tt.args, n, len(tt.want))
+		}
+		code, text := exitOK, "true\n"
+		if len(tt.want) == 0 {
+			code, text = exitRefused, "false\n"
+		}
+		if o := batpakRun(t, nil, append([]string{"read", "-exists"}, args...)...); o.code != code || o.out != text {
+			t.Errorf("read -exists %s = %d, %q, want %d, %q", tt.args, o.code, o.out, code, text)
 		}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("read %s = %v, want %v", tt.args, got, tt.want)
