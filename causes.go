@@ -235,29 +235,24 @@ type members struct {
 // again reads from where m stands, and reports whether it must be called once more.
 func (m *members) again() bool {
 	from := m.last
-	cur := m.v.Children(m.group, segment.ByCorrelation, false)
+	cur := m.v.Scan(index.Query{Correlation: m.group, After: m.last, Before: m.end + 1, System: true}, false)
 	defer cur.Close()
 	for cur.Next() {
 		raw := cur.Raw()
-		if raw.Seq > m.end {
-			return false
-		}
-		if raw.Seq <= from || raw.ID == m.group {
-			continue
+		if m.last = raw.Seq; raw.ID == m.group {
+			continue // it came first
 		}
 		if m.err = m.member(raw); m.err != nil {
 			return false
 		}
-		m.last = raw.Seq
 	}
-	failed := cur.Err()
-	if failed == nil {
+	if m.err = cur.Err(); m.err == nil {
 		return false
 	}
 	if m.last != from {
 		m.after.renewed = false
 	}
-	m.err = m.mend(failed)
+	m.err = m.mend(m.err)
 	return m.err == nil
 }
 

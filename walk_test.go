@@ -360,6 +360,7 @@ func TestWalksSeeOneState(t *testing.T) {
 			break
 		}
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		n = 0
 		for _, err = range w.walk(ctx, from) {
 			n++

@@ -13,6 +13,7 @@ import (
 func drawDot(w io.Writer, g *graph, _ bool) error {
 	var b strings.Builder
 	b.WriteString("digraph batpak {\n\trankdir=TB;\n" +
+		"\tgraph [fontname=\"sans-serif\", fontsize=10];\n" +
 		"\tnode [shape=box, style=rounded, fontname=\"sans-serif\", fontsize=11, margin=\"0.12,0.06\"];\n" +
 		"\tedge [arrowsize=0.7, color=\"#808080\"];\n")
 	if left := g.leftOut(); len(left) > 0 {

@@ -1,50 +1,52 @@
 package main
 
 import (
-	"math"
 	"slices"
+	"unicode/utf8"
 )
 
-// A layout says where everything of a picture stands, in pixels. Time runs downwards: a layer holds events that follow
-// each other in commit order, that have the same cause, and that are of different entities. Each entity has a column; columns
-// are ordered by their first event.
+// A layout says where everything of a picture stands, in pixels. Time runs to the right: a layer holds events that follow
+// each other in commit order, that have the same cause, and that are of different entities. Each entity has a row; rows are
+// ordered by their first event.
 //
-//	     margin  column   column
-//	            | name   | name
-//	layer  time |   [#1] |
-//	layer  time |        |   [#2]
+//	             layer   layer   layer
+//	             time    time    time
+//	entity a     [#1]            [#4]
+//	entity b             [#2]
+//	entity c             [#3]
 type layout struct {
 	g     *graph
-	wide  bool // names stand above their columns; else they are turned
-	boxes []box
-	edges []edge
-	heads []head
-	times []int // y of each layer
+	boxes []box  // one for each node, in the same order
+	edges []edge // what leads to an event that is drawn, from its cause
+	rows  []row
 
-	pitch, nodeW    int // of columns, of nodes
-	left, top       int // where columns and layers begin
-	width, bottom   int // of the columns; below the last layer
-	layers, columns int
+	layers, pitch int // how many, and from one to the next
+	nodeW         int
+	left, top     int // where layers and rows begin
+	bottom        int // below the last row
 }
 
 const (
-	layerPitch = 62
-	nodeH      = 32
-	marginW    = 92 // for times
-	wideMost   = 8  // columns that have room for their names
+	rowPitch  = 38
+	nodeH     = 30
+	headH     = 104 // above the rows
+	nameMost  = 34  // characters of a name
+	nameW     = 7   // of one of them, at most
+	wideMost  = 9   // layers that have room for wide nodes
+	legendGap = 34
 )
 
 // A box is where a node stands.
 type box struct {
-	node, column, layer int
-	x, y                int // upper left corner
+	row, layer int
+	x, y       int // upper left corner
 }
 
-// A head is the name of a column.
-type head struct {
-	name string // "" for events that are not in the store
-	x    int    // middle of the column
-	end  int    // y below its last node
+// A row is what one entity has.
+type row struct {
+	name       string // "" for events that are not in the store
+	y          int    // middle
+	first, end int    // x of its first node, and behind its last one
 }
 
 // A point is a place in the picture.
@@ -58,128 +60,107 @@ type edge struct {
 
 // arrange lays g out.
 func arrange(g *graph) *layout {
-	l := &layout{g: g}
-	columns := make(map[string]int)
+	l := &layout{g: g, top: headH}
+	at := make(map[string]int)
+	longest := 0
 	for i := range g.nodes {
 		name := g.nodes[i].entity()
-		column, ok := columns[name]
-		if !ok {
-			column = len(l.heads)
-			columns[name] = column
-			l.heads = append(l.heads, head{name: name})
+		if _, ok := at[name]; !ok {
+			at[name] = len(l.rows)
+			l.rows = append(l.rows, row{name: name})
+			longest = max(longest, min(utf8.RuneCountInString(name), nameMost))
 		}
-		l.boxes = append(l.boxes, box{node: i, column: column, layer: l.layerOf(i, column)})
+		l.boxes = append(l.boxes, box{row: at[name], layer: l.layerOf(i, at[name])})
 	}
-	l.layers, l.columns = l.boxes[len(l.boxes)-1].layer+1, len(l.heads)
-	l.measure()
-	for i := range l.boxes {
-		b := &l.boxes[i]
-		b.x, b.y = l.middle(b.column)-l.nodeW/2, l.top+b.layer*layerPitch
-		l.heads[b.column].end = b.y + nodeH
+	l.layers = l.boxes[len(l.boxes)-1].layer + 1
+	l.bottom = l.top + len(l.rows)*rowPitch
+	l.nodeW, l.pitch = 56, 94
+	if l.layers <= wideMost {
+		l.nodeW, l.pitch = 84, 136
 	}
-	for i := range l.heads {
-		l.heads[i].x = l.middle(i)
-	}
+	l.left = 20 + max(longest, 11)*nameW + l.gap()
+	l.place()
 	for i := range g.nodes {
 		if cause := g.nodes[i].cause; cause >= 0 && l.boxes[cause].layer < l.boxes[i].layer {
-			l.edges = append(l.edges, edge{cause, i, l.route(&l.boxes[cause], &l.boxes[i])})
+			l.edges = append(l.edges, edge{cause, i, l.route(cause, i)})
 		}
 	}
 	return l
 }
 
+// gap is the room to the left of a layer, where its band begins, and behind the names.
+func (l *layout) gap() int { return (l.pitch-l.nodeW)/2 + 8 }
+
 // layerOf returns the layer of node i, when all before it have theirs.
-func (l *layout) layerOf(i, column int) int {
+func (l *layout) layerOf(i, row int) int {
 	if i == 0 {
 		return 0
 	}
 	layer := l.boxes[i-1].layer
-	if n, before := &l.g.nodes[i], &l.g.nodes[i-1]; n.cause < 0 || n.cause != before.cause {
-		return layer + 1
-	}
-	taken := slices.ContainsFunc(l.boxes, func(b box) bool { return b.layer == layer && b.column >= column })
-	if taken { // so that a layer goes from left to right
+	n, before := &l.g.nodes[i], &l.g.nodes[i-1]
+	taken := slices.ContainsFunc(l.boxes, func(b box) bool { return b.layer == layer && b.row == row })
+	if taken || n.cause < 0 || n.cause != before.cause {
 		return layer + 1
 	}
 	return layer
 }
 
-// measure sets the sizes.
-func (l *layout) measure() {
-	l.left = marginW
-	if l.wide = l.columns <= wideMost; l.wide {
-		l.pitch, l.nodeW, l.top = 128, 96, 112
-		if l.columns <= 4 {
-			l.pitch = 164
+// place gives boxes and rows their places.
+func (l *layout) place() {
+	for i := range l.boxes {
+		b := &l.boxes[i]
+		b.x, b.y = l.left+b.layer*l.pitch, l.top+b.row*rowPitch+(rowPitch-nodeH)/2
+		r := &l.rows[b.row]
+		if r.end == 0 {
+			r.y, r.first = b.y+nodeH/2, b.x
 		}
-	} else {
-		l.pitch, l.nodeW, l.top = 58, 48, 196
-	}
-	l.width = l.columns * l.pitch
-	l.bottom = l.top + (l.layers-1)*layerPitch + nodeH
-	for layer := range l.layers {
-		l.times = append(l.times, l.top+layer*layerPitch+nodeH/2)
+		r.end = b.x + l.nodeW
 	}
 }
 
-// middle returns the x of the middle of a column.
-func (l *layout) middle(column int) int { return l.left + column*l.pitch + l.pitch/2 }
-
-// free reports whether no node stands in a column between two layers.
-func (l *layout) free(column, above, below int) bool {
-	return !slices.ContainsFunc(l.boxes, func(b box) bool {
-		return b.column == column && b.layer > above && b.layer < below
-	})
+// free reports whether no node stands in a row between two layers.
+func (l *layout) free(row, from, to int) bool {
+	return !slices.ContainsFunc(l.boxes, func(b box) bool { return b.row == row && b.layer > from && b.layer < to })
 }
 
 // arrow is how far from the node an edge ends, for its head.
-const arrow = 5
+const arrow = 6
 
-// route leads an edge from a node down to one below, past all others: sideways it goes between layers only, where there are
-// no nodes; down it goes in the column of either end, where that is free, or between columns.
-func (l *layout) route(from, to *box) []point {
-	start := point{l.middle(from.column), from.y + nodeH}
-	end := point{l.middle(to.column), to.y - arrow}
-	below := point{0, start.y + layerPitch - nodeH - arrow} // where the gap below the upper one ends
-	above := point{0, to.y - (layerPitch - nodeH)}          // where the gap above the lower one begins
+// route leads an edge from a cause to its effect, past all others: up and down it goes between layers only, where there are
+// no nodes; along it goes in the row of either end, where that is free, or between rows.
+func (l *layout) route(cause, effect int) []point {
+	from, to := &l.boxes[cause], &l.boxes[effect]
+	start := point{from.x + l.nodeW, from.y + nodeH/2}
+	end := point{to.x - arrow, to.y + nodeH/2}
+	gap := l.pitch - l.nodeW - arrow
+	// Where the gap behind the cause ends, and the one before the effect begins.
+	behind, before := point{start.x + gap, end.y}, point{end.x - gap, start.y}
 	switch {
 	case to.layer == from.layer+1:
 		return append([]point{start}, bend(start, end)...)
-	case l.free(to.column, from.layer, to.layer):
-		below.x = end.x
-		return slices.Concat([]point{start}, bend(start, below), straight(below, end))
-	case l.free(from.column, from.layer, to.layer):
-		above.x = start.x
-		return slices.Concat([]point{start}, straight(start, above), bend(above, end))
+	case l.free(to.row, from.layer, to.layer):
+		return slices.Concat([]point{start}, bend(start, behind), straight(behind, end))
+	case l.free(from.row, from.layer, to.layer):
+		return slices.Concat([]point{start}, straight(start, before), bend(before, end))
 	}
-	// Between two columns: beside the lower one, on the side of the upper one. Edges of different causes part a little.
+	// Between two rows: beside the effect's, on the side of the cause. Edges of different causes part a little.
 	side := 1
-	if from.column < to.column {
+	if from.row < to.row {
 		side = -1
 	}
-	room := (l.pitch-l.nodeW)/2 - 2
-	x := end.x + side*(l.pitch/2) + from.node%(2*min(room, 4)) - min(room, 4)
-	below.x, above.x = x, x
-	return slices.Concat([]point{start}, bend(start, below), straight(below, above), bend(above, end))
+	y := end.y + side*(rowPitch/2) + cause%5 - 2
+	behind.y, before.y = y, y
+	return slices.Concat([]point{start}, bend(start, behind), straight(behind, before), bend(before, end))
 }
 
-// bend returns a curve that leaves and arrives downwards.
+// bend returns a curve that leaves and arrives to the right.
 func bend(from, to point) []point {
-	half := (to.y - from.y) / 2
-	return []point{{from.x, from.y + half}, {to.x, to.y - half}, to}
+	half := (to.x - from.x) / 2
+	return []point{{from.x + half, from.y}, {to.x - half, to.y}, to}
 }
 
 // straight returns a line as a curve.
 func straight(from, to point) []point {
-	third := (to.y - from.y) / 3
-	return []point{{from.x, from.y + third}, {to.x, to.y - third}, to}
-}
-
-// at returns a place on a curve; t goes from 0 to 1.
-func at(p0, p1, p2, p3 point, t float64) (x, y float64) {
-	u := 1 - t
-	a, b, c, d := u*u*u, 3*u*u*t, 3*u*t*t, t*t*t
-	x = a*float64(p0.x) + b*float64(p1.x) + c*float64(p2.x) + d*float64(p3.x)
-	y = a*float64(p0.y) + b*float64(p1.y) + c*float64(p2.y) + d*float64(p3.y)
-	return math.Round(x*10) / 10, math.Round(y*10) / 10
+	third := (to.x - from.x) / 3
+	return []point{{from.x + third, from.y}, {to.x - third, to.y}, to}
 }

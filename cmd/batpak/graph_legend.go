@@ -6,7 +6,7 @@ import (
 
 // legend says what the marks mean, below the picture: only those that are in it.
 func (d *svgDrawing) legend() {
-	x, y := 20, d.bottom+36
+	x, y := 20, d.bottom+legendGap
 	entry := func(mark func(), text string) {
 		mark()
 		d.f("<text class=\"s\" x=\"%d\" y=\"%d\">%s</text>\n", x+32, y+4, xmlText(text))

@@ -18,9 +18,9 @@ text{font:11px ui-sans-serif,system-ui,"Segoe UI",Helvetica,Arial,sans-serif;fil
 .bg{fill:#ffffff}
 .h{font-size:15px;font-weight:600}
 .s,.t{fill:#6e7781}
-.t{font-size:10px;text-anchor:end}
+.t{font-size:10px}
 .m{text-anchor:middle}
-.c{font-size:11.5px;font-weight:600}
+.r{text-anchor:end}
 .g{stroke:#d8dee4;stroke-dasharray:2 4;fill:none}
 .b{fill:#f6f8fa;opacity:.7}
 .n{fill:#ffffff;stroke:#8c959f;stroke-width:1.2}
@@ -49,13 +49,13 @@ const kindColors = 6
 func drawSVG(w io.Writer, g *graph, _ bool) error {
 	d := svgDrawing{layout: arrange(g), kinds: kindsOf(g)}
 	d.frame()
-	d.columnHeads()
+	d.names()
 	d.times()
 	for i := range d.layout.edges {
 		d.edge(&d.layout.edges[i])
 	}
 	for i := range d.boxes {
-		d.box(&d.boxes[i])
+		d.box(i)
 	}
 	d.legend()
 	d.b.WriteString("</svg>\n")
@@ -100,12 +100,8 @@ const legendLeast = 640
 
 // frame begins the picture and says what it is of.
 func (d *svgDrawing) frame() {
-	width := d.left + d.width + 24
-	if !d.wide {
-		width += 70 // of the last name that is turned
-	}
-	width = max(width, legendLeast)
-	height := d.bottom + 84
+	width := max(d.left+d.layers*d.pitch+10, legendLeast)
+	height := d.bottom + legendGap + 60
 	title := d.title()
 	d.f(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img">`+"\n", width, height, width, height)
 	d.f("<title>%s</title>\n<style>%s</style>\n", xmlText(title), svgStyle)
@@ -113,13 +109,10 @@ func (d *svgDrawing) frame() {
 	d.f("<text class=\"h\" x=\"20\" y=\"30\">%s</text>\n", xmlText(title))
 	d.f("<text class=\"s\" x=\"20\" y=\"49\">%s</text>\n", xmlText(d.summary()))
 	for layer := 0; layer < d.layers; layer += 2 {
-		d.f("<rect class=\"b\" x=\"0\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n",
-			d.rowOf(layer)-layerPitch/2, width, layerPitch)
+		d.f("<rect class=\"b\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n",
+			d.left+layer*d.pitch-(d.pitch-d.nodeW)/2, d.top-28, d.pitch, d.bottom-d.top+34)
 	}
 }
-
-// rowOf returns the middle of a layer.
-func (d *svgDrawing) rowOf(layer int) int { return d.layout.times[layer] }
 
 // title names the event asked for.
 func (d *svgDrawing) title() string {
@@ -132,8 +125,8 @@ func (d *svgDrawing) title() string {
 
 // summary says how much is drawn.
 func (d *svgDrawing) summary() string {
-	text := fmt.Sprintf("%s of %d entities", plural(len(d.g.nodes), "event"), len(d.heads))
-	if len(d.heads) == 1 {
+	text := fmt.Sprintf("%s of %d entities", plural(len(d.g.nodes), "event"), len(d.rows))
+	if len(d.rows) == 1 {
 		text = plural(len(d.g.nodes), "event") + " of 1 entity"
 	}
 	last := &d.g.nodes[len(d.g.nodes)-1]
@@ -143,35 +136,29 @@ func (d *svgDrawing) summary() string {
 	return strings.Join(append([]string{text}, d.g.leftOut()...), "; ")
 }
 
-// columnHeads draws the names of the columns, and a line down to their last event.
-func (d *svgDrawing) columnHeads() {
-	for i := range d.heads {
-		h := &d.heads[i]
-		name, full := h.name, h.name
+// names writes the names of the rows, and draws a line to their last event.
+func (d *svgDrawing) names() {
+	for i := range d.rows {
+		r := &d.rows[i]
+		name, full := r.name, r.name
 		if name == "" {
 			name, full = "not in view", "events of which the store shows no more than an ID"
 		}
-		d.f("<path class=\"g\" d=\"M%d %dV%d\"/>\n", h.x, d.top-14, h.end-nodeH)
-		if d.wide {
-			d.f("<text class=\"c m\" x=\"%d\" y=\"%d\">%s", h.x, d.top-28, xmlText(shortName(name, d.pitch/7)))
-		} else {
-			d.f("<text class=\"c\" transform=\"translate(%d %d) rotate(-45)\">%s", h.x, d.top-20, xmlText(shortName(name, 22)))
-		}
-		d.f("<title>%s</title></text>\n", xmlText(full))
+		d.f("<path class=\"g\" d=\"M%d %dH%d\"/>\n", d.left-d.gap()+4, r.y, r.end)
+		d.f("<text class=\"r\" x=\"%d\" y=\"%d\">%s<title>%s</title></text>\n", d.left-d.gap(), r.y+4, xmlText(shortName(name, nameMost)), xmlText(full))
 	}
 }
 
-// times writes the time of each layer.
+// times writes the time of each layer, where it is another one than before.
 func (d *svgDrawing) times() {
 	last := ""
 	for i := range d.boxes {
-		b := &d.boxes[i]
-		n := &d.g.nodes[b.node]
+		b, n := &d.boxes[i], &d.g.nodes[i]
 		if i > 0 && d.boxes[i-1].layer == b.layer || !n.known() {
 			continue
 		}
 		if at := n.HLC.Time().Format("15:04:05.000"); at != last {
-			d.f("<text class=\"t\" x=\"%d\" y=\"%d\">%s</text>\n", marginW-10, d.rowOf(b.layer)+4, at)
+			d.f("<text class=\"s t m\" x=\"%d\" y=\"%d\">%s</text>\n", b.x+d.nodeW/2, d.top-12, at)
 			last = at
 		}
 	}
@@ -186,37 +173,37 @@ func (d *svgDrawing) edge(e *edge) {
 	p := e.points
 	d.f("<path class=\"e%s\" d=\"M%d %d", class, p[0].x, p[0].y)
 	for i := 1; i+2 < len(p); i += 3 {
-		if p[i-1].x == p[i+2].x {
-			d.f("V%d", p[i+2].y)
+		if p[i-1].y == p[i+2].y {
+			d.f("H%d", p[i+2].x)
 			continue
 		}
 		d.f("C%d %d %d %d %d %d", p[i].x, p[i].y, p[i+1].x, p[i+1].y, p[i+2].x, p[i+2].y)
 	}
 	tip := p[len(p)-1]
-	d.f("\"/><path class=\"x%s\" d=\"M%d %dl-4 -7h8z\"/>\n", class, tip.x, tip.y+arrow)
+	d.f("\"/><path class=\"x%s\" d=\"M%d %dl-7 -4v8z\"/>\n", class, tip.x+arrow, tip.y)
 }
 
-// box draws a node.
-func (d *svgDrawing) box(b *box) {
-	n := &d.g.nodes[b.node]
+// box draws node i.
+func (d *svgDrawing) box(i int) {
+	b, n := &d.boxes[i], &d.g.nodes[i]
 	d.f("<g><title>%s</title><rect class=\"n%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"6\"/>",
 		xmlText(n.tooltip()), nodeClass(n), b.x, b.y, d.nodeW, nodeH)
 	x := b.x + d.nodeW/2
 	if n.Missing == batpak.Present {
-		d.f("<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"4\" height=\"%d\" rx=\"2\"/>", d.color(n.Kind), b.x+4, b.y+6, nodeH-12)
-		x += 4
+		d.f("<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"4\" height=\"%d\" rx=\"2\"/>", d.color(n.Kind), b.x+4, b.y+5, nodeH-10)
+		x += 3
 	}
 	top, bottom := "#"+strconv.FormatUint(n.Seq, 10), n.what()
 	switch {
 	case !n.known():
 		top = "?"
-	case n.Lane != 0 && d.wide:
+	case n.Lane != 0 && n.Missing == batpak.Present:
 		bottom += " lane " + strconv.FormatUint(uint64(n.Lane), 10)
 	}
 	d.f("<text class=\"w m\" x=\"%d\" y=\"%d\">%s</text><text class=\"k m\" x=\"%d\" y=\"%d\">%s</text>",
-		x, b.y+14, top, x, b.y+26, xmlText(shortName(bottom, d.nodeW/5)))
+		x, b.y+13, top, x, b.y+25, xmlText(shortName(bottom, d.nodeW/5)))
 	if n.more > 0 {
-		d.f("<text class=\"k m\" x=\"%d\" y=\"%d\">+%d</text>", b.x+d.nodeW/2, b.y+nodeH+11, n.more)
+		d.f("<text class=\"k\" x=\"%d\" y=\"%d\">+%d</text>", b.x+d.nodeW+4, b.y+nodeH-2, n.more)
 	}
 	d.b.WriteString("</g>\n")
 }
