@@ -146,3 +146,14 @@ func (s *Store) Woken() uint64 { return s.hub.woken.Load() }
 
 // Followed reports whether appends look for followers.
 func (s *Store) Followed() bool { return s.hub.filter.Load() != nil }
+
+// FollowDurable follows what is durable, as consumers do.
+func (s *Store) FollowDurable(ctx context.Context, q Query, yield func(event.Event) bool) error {
+	f, err := s.newFollower(q)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	f.durable = true
+	return f.follow(ctx, yield)
+}
