@@ -146,3 +146,35 @@ func (s *Store) Woken() uint64 { return s.hub.woken.Load() }
 
 // Followed reports whether appends look for followers.
 func (s *Store) Followed() bool { return s.hub.filter.Load() != nil }
+
+// FollowDurable follows what is durable, as consumers do.
+func (s *Store) FollowDurable(ctx context.Context, q Query, yield func(event.Event) bool) error {
+	f, err := s.newFollower(q)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	f.durable = true
+	return f.follow(ctx, yield)
+}
+
+// A Follower is a follower, one step at a time.
+type Follower struct{ f *follower }
+
+// NewFollower returns a follower.
+func (s *Store) NewFollower(q Query) (Follower, error) {
+	f, err := s.newFollower(q)
+	return Follower{f}, err
+}
+
+// Pull returns the sequences that a pull yields, and up to where it has looked.
+func (f Follower) Pull(ctx context.Context) (seqs []uint64, at uint64, err error) {
+	_, err = f.f.pull(ctx, func(ev event.Event) bool { seqs = append(seqs, ev.Seq); return true })
+	return seqs, f.f.at, err
+}
+
+// Wait waits for something to pull.
+func (f Follower) Wait(ctx context.Context) error { return f.f.wait(ctx) }
+
+// Close ends the follower.
+func (f Follower) Close() { f.f.close() }

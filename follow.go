@@ -14,22 +14,24 @@ import (
 // store, whatever becomes of the writer in the other process.
 //
 // Nothing is kept for a follower while its loop body runs: it is told that there is something, and reads it from the log
-// when it gets there. A slow one costs the writer nothing.
+// when it gets there. A slow one costs the writer nothing, and one that nothing is for is not woken.
 //
-// To go on where another Follow left off, set q.After to the sequence of the last event that it yielded. The sequence
-// of an event never changes, so that this holds across reopening, too. Everything that is yielded is visible; in
-// SyncInterval and SyncNever that may be ahead of what is durable, and a power failure may take it back: a position that
-// is to outlast one is kept once [Store.WaitDurable] has returned for it.
+// To go on where another Follow left off, set q.After to the sequence of the last event that it yielded, whatever it
+// was that ended it. An event's sequence never changes, so this holds in another process, too. A position ahead of the
+// log waits for the log; who fears a directory that was rolled back keeps the event's hash as well, for
+// [Options.ExpectHead]. Everything that is yielded is visible: what an open fence has staged is waited for, and what a
+// cancelled one had staged never comes. In SyncInterval and SyncNever that may be ahead of what is durable, and a power
+// failure may take it back: a position that is to outlast one is kept once [Store.WaitDurable] has returned for it.
 //
-// In a read-only store it calls [Store.Refresh] by itself, every [Options.FollowEvery] or less often.
+// In a read-only store it calls [Store.Refresh] by itself; see [Options.FollowEvery].
 //
-// It ends without an error when the loop does, after q.Limit events, and when nothing before q.Before can come any
-// more; else with one error, the last thing that it yields. An event's bytes belong to the caller, unless q.Borrow is
-// set.
+// It ends without an error when the loop does, after q.Limit events, and when nothing in front of q.Before and q.ToHLC can
+// come any more; else with one error, the last thing that it yields. An event's bytes belong to the caller, unless
+// q.Borrow is set.
 //
-// Errors: *[DraftError] for a query that cannot be, or that asks for Reverse; *[CanceledError] when ctx ends; [ErrClosed]
-// when the store is closed; *[WriteError] when the writer has failed, after everything that is visible; those of
-// [Store.Read] for damage; those of [Store.Refresh] in a read-only store.
+// Errors: *[DraftError] and *[LimitError] for a query that cannot be, or that asks for Reverse; *[CanceledError] with the
+// cause of ctx when that ends; [ErrClosed] as soon as the store is closed; *[WriteError] when the writer has failed, after
+// everything that is visible; those of [Store.Read] for damage; in a read-only store those of [Store.Refresh].
 func (s *Store) Follow(ctx context.Context, q Query) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		f, err := s.newFollower(q)

@@ -74,8 +74,9 @@ type Options struct {
 	// [Store.Refresh].
 	ReadOnly bool
 
-	// FollowEvery is how often a read-only store looks at its directory while somebody follows it; see [Store.Follow].
-	// Zero means 5 ms; at least 1 ms.
+	// FollowEvery is how long a read-only store that is followed waits between looks at its directory; see [Store.Follow]. All
+	// who follow it share the looks. While nothing comes it waits longer, up to eight times. Zero means 5 ms; at least
+	// 1 ms. A look at a store that has had fences costs an Open when there is something new.
 	FollowEvery time.Duration
 
 	// NoSnapshot and NoCheckpoint switch off the artifacts of the first two rungs of the cold start: they are neither
