@@ -22,6 +22,7 @@ func ExampleConsumer_Run() {
 	}
 	defer st.Close()
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	for _, order := range []string{"order:1", "order:2"} {
 		_, err = st.Append(ctx, batpak.Draft{Coordinate: coordinate.MustNew(order, "eu"), Kind: event.MustKind(1, 1)})
 		if err != nil {
