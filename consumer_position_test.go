@@ -246,8 +246,9 @@ func TestPositionDirectory(t *testing.T) {
 	})
 }
 
-// TestPositionWrites: a position is written by count, by time while nothing comes, and at the end; not for each event.
-func TestPositionWrites(t *testing.T) {
+// TestReadWeakness19_PositionsAreWrittenByCountAndTime: by count, by time while nothing comes, and at the end; not for
+// each event.
+func TestReadWeakness19_PositionsAreWrittenByCountAndTime(t *testing.T) {
 	mem := vfs.NewMem()
 	writes := 0
 	fsys := vfs.Inject(mem, func(c vfs.Call) vfs.Decision {
