@@ -89,7 +89,8 @@ func (f *feast) write(t *testing.T, st *batpak.Store, rng *rand.Rand) {
 // dine runs a consumer that is slow, fails and panics, and checks that events ascend.
 func (f *feast) dine(t *testing.T, ctx context.Context, st *batpak.Store, name string, mem *vfs.Mem, rng *rand.Rand) {
 	o := dinerOptions()
-	o.SaveEvents, o.SaveEvery, o.MaxAttempts, o.Seed = 5, time.Second, 40, rng.Uint64()
+	o.SaveEvents, o.SaveEvery, o.Seed = 5, time.Second, rng.Uint64()
+	o.MaxAttempts, o.Pause, o.MaxPause = 12, 10*time.Millisecond, 100*time.Millisecond
 	c := consumer(t, st, name, o)
 	last, done := uint64(0), false
 	handle := func(ctx context.Context, ev event.Event) ([]batpak.Draft, error) {

@@ -57,7 +57,7 @@ func TestPositionFindings(t *testing.T) {
 		appendAll(t, st, "2", "3")
 		drain(t, consumer(t, st, "c", batpak.ConsumerOptions{}))
 	})
-	rewritten, unmade := early.Clone(), vfs.NewMem()
+	rewritten := early.Clone()
 	bubble(t, rewritten, batpak.Options{}, func(t *testing.T, st *batpak.Store) { appendAll(t, st, "two", "three", "four") })
 	moved := whole.Clone()
 	bubble(t, moved, batpak.Options{}, func(t *testing.T, st *batpak.Store) {
@@ -65,7 +65,6 @@ func TestPositionFindings(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	_ = unmade
 	with := func(mem *vfs.Mem, change func(b []byte) []byte) *vfs.Mem {
 		m := mem.Clone()
 		m.SetFile(file, change(m.Files()[file]))
