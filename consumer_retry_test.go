@@ -154,7 +154,7 @@ func TestParking(t *testing.T) {
 			t.Error(err)
 		}
 		checkParked(t, st)
-		if _, err := st.Parked(t.Context(), "nobody"); !errors.Is(err, batpak.ErrNotFound) {
+		if _, err := st.Parked(t.Context(), "nobody"); !errors.Is(err, batpak.ErrNoConsumer) {
 			t.Errorf("what nobody has parked: %v", err)
 		}
 	})

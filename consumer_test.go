@@ -266,7 +266,7 @@ func TestConsumerResetAndSeek(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantSeqs(t, "after Reset by name", drain(t, c), upTo(2, 4))
-		if _, err := st.KnownConsumer(t.Context(), "nobody"); !errors.Is(err, batpak.ErrNotFound) {
+		if _, err := st.KnownConsumer(t.Context(), "nobody"); !errors.Is(err, batpak.ErrNoConsumer) {
 			t.Errorf("unknown consumer: %v", err)
 		}
 	})
