@@ -373,7 +373,7 @@ func TestRottenFooters(t *testing.T) {
 	w := newWard(l)
 	for _, g := range all {
 		s := &specimen{name: g.name, files: g.files}
-		for r := range s.rots(envInt(t, "BATPAK_STRIDE", thinned(401, 211, 7))) {
+		for r := range s.rots(envInt(t, "BATPAK_STRIDE", thinned(797, 211, 7))) {
 			if !r.footer {
 				continue
 			}

@@ -105,7 +105,7 @@ func (s *Store) kick() {
 	if s.state.Uncovered(w) >= s.opts.IndexEvery {
 		wake(s.background.behind)
 	}
-	if !w.NeedsFill() && !w.NeedsSpare() && s.commit.folder.Pending() < foldAt {
+	if !w.NeedsFill() && !s.state.NeedsNext(w) && s.commit.folder.Pending() < foldAt {
 		return
 	}
 	wake(s.background.nudge)
@@ -133,7 +133,7 @@ func (s *Store) prepare() {
 				s.opts.Logger.Warn("fill ahead", "err", err)
 			}
 		}
-		if w.NeedsSpare() {
+		if s.state.NeedsNext(w) {
 			if err := s.state.PrepareNext(w.Header().Segment); err != nil {
 				s.opts.Logger.Warn("prepare the next segment", "err", err)
 			}

@@ -46,7 +46,7 @@ func (s *Store) Exists(ctx context.Context, q Query) (bool, error) {
 // count counts up to limit events that q selects; 0 means all.
 func (s *Store) count(ctx context.Context, q index.Query, limit uint64) (n uint64, err error) {
 	err = s.look(ctx, func(v *index.View) (err error) {
-		q.Hidden = s.hidden.filter()
+		s.hidden.hide(&q)
 		n, err = v.Count(q, limit)
 		return err
 	})

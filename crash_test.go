@@ -264,11 +264,11 @@ func seed(t *testing.T) uint64 {
 func TestCrashStatesShort(t *testing.T) {
 	t.Parallel()
 	all := shortWorkloads()
-	share := envInt(t, "BATPAK_SHARE", thinned(8, 8, 1)) // one of so many sequences
+	share := envInt(t, "BATPAK_SHARE", thinned(12, 8, 1)) // one of so many sequences
 	var sweeps []sweep
 	for i, w := range all {
 		if i%share == 0 || len(w.name) <= len("short-xy") && !racing || os.Getenv("BATPAK_STATE") != "" {
-			sweeps = append(sweeps, sweep{w: w, seed: seed1, random: sized(2, 2, 8), nested: thinned(131, 97, 7)})
+			sweeps = append(sweeps, sweep{w: w, seed: seed1, random: sized(2, 2, 8), nested: thinned(197, 97, 7)})
 		}
 	}
 	if oneState(t, sweeps) {
@@ -285,14 +285,14 @@ func TestCrashStatesLong(t *testing.T) {
 	t.Parallel()
 	var sweeps []sweep
 	for _, w := range longWorkloads() {
-		nested := thinned(197, 131, 11)
+		nested := thinned(397, 131, 11)
 		if slices.Contains([]string{"W9-never", "W10-never", "W11-never", "W12-never"}, w.name) {
 			nested *= sized(12, 8, 1) // recoveries with nothing synced: by far the most states, each with the longest trace
 		}
-		sweeps = append(sweeps, sweep{w: w, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(0), nested: nested})
+		sweeps = append(sweeps, sweep{w: w, seed: seed(t), random: sized(2, 4, 64), limit: unlessRacing(0), nested: nested})
 	}
 	for _, beacon := range []workload{{"W4-beacon", batpak.Options{}, rotations}, {"W9-beacon", batpak.Options{}, crashes}} {
-		sweeps = append(sweeps, sweep{w: beacon, beacon: true, seed: seed(t), random: sized(4, 4, 64), limit: unlessRacing(0), nested: thinned(197, 131, 11)})
+		sweeps = append(sweeps, sweep{w: beacon, beacon: true, seed: seed(t), random: sized(2, 4, 64), limit: unlessRacing(0), nested: thinned(397, 131, 11)})
 	}
 	if oneState(t, sweeps) {
 		return

@@ -379,7 +379,7 @@ func TestBitFlips(t *testing.T) {
 			if !racing && (s.name == "closed" || submit() || night()) {
 				full = 400
 			}
-			h.admit(s.flips(full, envInt(t, "BATPAK_STRIDE", thinned(53, 29, 1))))
+			h.admit(s.flips(full, envInt(t, "BATPAK_STRIDE", thinned(97, 29, 1))))
 			h.report(t, started)
 		})
 	}

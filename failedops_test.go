@@ -249,7 +249,7 @@ func (f *failing) survives(r *rig, state vfs.State, ops int) error {
 // TestFailedOps lets every call to the file system fail, in six ways and late, once and for ever.
 func TestFailedOps(t *testing.T) {
 	t.Parallel()
-	stride := envInt(t, "BATPAK_STRIDE", thinned(13, 5, 1))
+	stride := envInt(t, "BATPAK_STRIDE", thinned(23, 5, 1))
 	only := os.Getenv("BATPAK_STATE") // one run, by the name that a failure prints
 	started, runs, calls := time.Now(), atomic.Int64{}, 0
 	var wrong findings

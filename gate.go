@@ -66,7 +66,7 @@ func (v *GateView) Read(q Query) iter.Seq2[event.Event, error] {
 			yield(event.Event{}, err)
 			return
 		}
-		compiled.Hidden = v.store.hidden.filter()
+		v.store.hidden.hide(&compiled)
 		r := gateReading{GateView: v, q: compiled, left: q.Limit, yield: yield}
 		if q.Limit == 0 {
 			r.left = -1

@@ -400,7 +400,7 @@ func sized(desk, submitted, atNight int) int {
 func thinned(desk, submitted, atNight int) int {
 	n := sized(desk, submitted, atNight)
 	if racing {
-		n = 16*n + 1
+		n = 40*n + 1
 	}
 	return n
 }
@@ -408,7 +408,7 @@ func thinned(desk, submitted, atNight int) int {
 // unlessRacing returns a limit on cases, where 0 means none: a small one where the race detector watches.
 func unlessRacing(limit int) int {
 	if racing {
-		return 60
+		return 25
 	}
 	return limit
 }

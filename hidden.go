@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"batpak/hidden"
+	"batpak/index"
 	"batpak/internal/planted"
 )
 
@@ -40,6 +41,16 @@ func (h *hiddenRanges) filter() func(seq uint64) bool {
 		return nil
 	}
 	return set.Contains
+}
+
+// hide makes q leave out what is hidden now.
+func (h *hiddenRanges) hide(q *index.Query) {
+	set := h.set.Load()
+	if set == nil {
+		q.Hidden, q.NextHidden = nil, nil
+		return
+	}
+	q.Hidden, q.NextHidden = set.Contains, set.Next
 }
 
 // keyFilter is filter for the look-up of idempotency keys.

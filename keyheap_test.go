@@ -112,6 +112,9 @@ func lookUp(tb testing.TB, st *batpak.Store, first, n int) time.Duration {
 // TestKeysTakeLittleHeap: keys are on disk. Ten million take BATPAK_NIGHT=1 and 4 GB of disk.
 func TestKeysTakeLittleHeap(t *testing.T) {
 	n := sized(200_000, 1_000_000, 10_000_000)
+	if racing {
+		n = 50_000
+	}
 	c := measureKeys(t, n)
 	if c.heap > 64<<20 {
 		t.Errorf("%d keys take %d MiB of heap, want less than 64", n, c.heap>>20)

@@ -2,7 +2,9 @@ package batpak
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"batpak/event"
 	"batpak/index"
@@ -121,6 +123,9 @@ type again struct {
 
 // mend sees to it that a read that ended in err can begin again; otherwise it returns what to say of it.
 func (s *Store) mend(ctx context.Context, a *again, err error) error {
+	if s.closed.Load() && errors.Is(err, fs.ErrClosed) {
+		return ErrClosed // a segment that was to be mapped first
+	}
 	if s.opts.ReadOnly && !a.renewed {
 		renewed, failed := s.state.Renew(ctx, a.builds, err)
 		if failed != nil {

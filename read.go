@@ -74,7 +74,7 @@ func (r *reading) again(ctx context.Context) bool {
 		r.q.Before = end
 	}
 	if !r.begun {
-		r.q.Hidden = r.store.hidden.filter()
+		r.store.hidden.hide(&r.q)
 	}
 	r.begun = true
 	cur := v.Scan(r.q, r.borrow)
@@ -87,7 +87,10 @@ func (r *reading) again(ctx context.Context) bool {
 		r.after.renewed = false
 	}
 	if err := r.store.mend(ctx, &r.after, err); err != nil {
-		r.yield(event.Event{}, fmt.Errorf("read: %w", err))
+		if err != ErrClosed {
+			err = fmt.Errorf("read: %w", err)
+		}
+		r.yield(event.Event{}, err)
 		return false
 	}
 	switch {

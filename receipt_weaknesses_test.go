@@ -3,7 +3,9 @@ package batpak_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -228,9 +230,21 @@ func rewrite(t *testing.T, r *rig, change func([]segment.Frame) []segment.Frame,
 	}
 }
 
-// evict gives the first segment a footer that says another stream and ID of one of its events: for its stream it has left
-// the log. The number of events must stay, which a compaction would change.
-func evict(t *testing.T, r *rig, seq uint64) {
+// evict gives the first segment a footer that says another stream and ID of some of its events: for their streams, and for
+// who looks for them, they have left the log. The number of events must stay, which a compaction would change.
+func evict(t *testing.T, r *rig, seqs ...uint64) {
+	t.Helper()
+	forge(t, r, nil, func(raw *event.Raw) {
+		if slices.Contains(seqs, raw.Seq) {
+			raw.Entity, raw.ID, raw.Clock = fmt.Appendf(nil, "evicted %d", raw.Seq), event.NewID(raw.HLC, 0), 1
+			raw.Causation, raw.Correlation = event.ID{}, event.ID{}
+		}
+	})
+}
+
+// forge changes the events of the first segment, which are sealed by then, and what its footer says of them. Lengths
+// must stay. nil changes nothing.
+func forge(t *testing.T, r *rig, frame func(body []byte, raw *event.Raw), entry func(raw *event.Raw)) {
 	t.Helper()
 	name := segment.Name(1)
 	for len(segmentsOf(r.mem.Files())) < 3 {
@@ -240,24 +254,36 @@ func evict(t *testing.T, r *rig, seq uint64) {
 	if err := r.close(); err != nil {
 		t.Fatal(err)
 	}
-	b := r.mem.Files()[name]
+	b := bytes.Clone(r.mem.Files()[name])
 	head, err := segment.DecodeHeader(b, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	builder, tree := segment.NewFooterBuilder(&head), merkle.Range{}
-	sc := segment.NewScanner(bytes.NewReader(b), &head, head.Len(), int64(len(b)))
+	builder, tree, seal := segment.NewFooterBuilder(&head), merkle.Range{}, segment.NewSeal(head.Salt)
+	sc := segment.NewScanner(bytes.NewReader(bytes.Clone(b)), &head, head.Len(), int64(len(b)))
 	frames, end := uint64(0), head.Len()
 	for ; sc.Next(); frames++ {
 		f := sc.Frame()
 		end = f.End()
-		raw, err := event.DecodeBody(f.Body)
-		if err != nil {
-			t.Fatal(err)
+		if f.Type != segment.TypeEvent {
+			continue
 		}
-		tree.Append(&raw.Hash)
-		if raw.Seq == seq {
-			raw.Entity, raw.ID, raw.Clock = []byte("evicted"), event.NewID(raw.HLC, 0), 1
+		var raw event.Raw
+		whole := b[f.Offset:end]
+		for pass := range 2 { // as it was, and as it is
+			if err := raw.Decode(whole[segment.FrameHeaderLen:]); err != nil {
+				t.Fatal(err)
+			}
+			if pass == 0 {
+				tree.Append(&raw.Hash) // the next segment's header knows it
+			}
+			if frame != nil {
+				frame(whole[segment.FrameHeaderLen:], &raw)
+				seal.Finish(whole, f.Offset, f.Type, f.Flags, f.Through)
+			}
+		}
+		if entry != nil {
+			entry(&raw)
 		}
 		if err := builder.Add(&raw, uint32(f.Offset), uint32(f.Len())); err != nil {
 			t.Fatal(err)
@@ -272,8 +298,11 @@ func evict(t *testing.T, r *rig, seq uint64) {
 			r.mem.DeleteFile(other)
 		}
 	}
-	r.mem.SetFile(name, append(bytes.Clone(b[:end]), out...))
-	if err := r.open(); err != nil || r.st.OpenReport().Scanned > 0 {
-		t.Fatalf("%v, %v", err, r.st.OpenReport())
+	r.mem.SetFile(name, append(b[:end:end], out...))
+	if err := r.open(); err != nil {
+		t.Fatal(err)
+	}
+	if report := r.st.OpenReport(); report.Scanned > 0 {
+		t.Fatal(report)
 	}
 }

@@ -304,9 +304,13 @@ func (f *followed) look(r *rig, mode batpak.SyncMode) error {
 
 // TestRefreshEveryCallFails lets each call to the file system that a refresh makes fail once.
 func TestRefreshEveryCallFails(t *testing.T) {
+	everyCall := 1
+	if racing {
+		everyCall = 7
+	}
 	for _, mode := range []batpak.SyncMode{batpak.SyncAlways, batpak.SyncNever} {
 		t.Run(mode.String(), func(t *testing.T) {
-			for n := 1; ; n++ {
+			for n := 1; ; n += everyCall {
 				if refreshFails(t, mode, n) {
 					t.Logf("%d calls", n-1)
 					return
@@ -395,6 +399,10 @@ func TestReadOnlyOpenBesideRotations(t *testing.T) {
 				}
 			}
 			write()
+			each := int64(100)
+			if racing {
+				each = 30
+			}
 			var budget atomic.Int64 // each read meets new segments, which the next look reads in its turn
 			fs := vfs.Inject(mem, func(c vfs.Call) vfs.Decision {
 				if c.Kind == vfs.OpRead && budget.Add(-1) >= 0 {
@@ -404,14 +412,14 @@ func TestReadOnlyOpenBesideRotations(t *testing.T) {
 			})
 			for range 3 {
 				least := st.Stats().LastSeq
-				budget.Store(100)
+				budget.Store(each)
 				r := readerOf(t, fs)
 				if got := r.Stats().Visible; got < least {
 					t.Errorf("%d events, want at least %d", got, least)
 				}
 				for range 3 {
 					least := st.Stats().LastSeq
-					budget.Store(100)
+					budget.Store(each)
 					refreshed(t, r)
 					if got := r.Stats().Visible; got < least {
 						t.Errorf("after a refresh %d events, want at least %d", got, least)

@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// shareFrom is the number of drafts from which a batch is encoded, hashed and linked on two cores: below, starting a
-// goroutine costs more than it saves.
-const shareFrom = 48
+// shareFrom is the number of drafts from which a batch is encoded, hashed and linked on two cores: below, nothing is left
+// to do when a core that slept has woken up.
+const shareFrom = 256
 
 // A shared is work in numbered tasks for the goroutine that has it and a helper, who take the tasks in order.
 type shared struct {

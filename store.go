@@ -45,11 +45,11 @@ type Store struct {
 	closed   atomic.Bool
 	keys     sync.RWMutex // held by reads outside the committer that look at evicted keys; Close waits for them
 
-	consumers consumers
-
-	background background
-	closing    sync.Once
-	closeErr   error
+	background  background
+	consumers   consumers
+	projections projections
+	closing     sync.Once
+	closeErr    error
 }
 
 // Open opens the store in dir, and makes it where there is none. nil options mean the defaults. A nil error means that
@@ -275,6 +275,7 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) close() error {
+	s.closeProjections()
 	s.queue.close()
 	s.closed.Store(true)
 	s.hub.end() // followers need not see the rest

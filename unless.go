@@ -116,7 +116,7 @@ func (s *Store) committed(u *unless) (seq uint64, err error) {
 	}
 	defer v.Release()
 	q := u.q
-	q.Hidden = s.hidden.filter()
+	s.hidden.hide(&q)
 	cur := v.ScanWith(&s.commit.cursor, q, true)
 	defer cur.Close()
 	if cur.Next() {

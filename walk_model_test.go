@@ -243,6 +243,7 @@ type walkWriter struct {
 	rng    *rand.Rand
 	fences []*batpak.Fence
 	made   []event.ID // IDs of no event
+	seen   map[string]int
 }
 
 // link returns the ID of some event that came before, of none, or zero.
@@ -356,6 +357,9 @@ func (w *walkWriter) checkAll(t *testing.T) {
 		for i := range w.model.nodes {
 			id := w.model.nodes[i].ID
 			for _, l := range [][2]int{{0, 0}, {1 + w.rng.IntN(4), 0}, {0, 1 + w.rng.IntN(6)}, {1 + w.rng.IntN(3), 1 + w.rng.IntN(5)}} {
+				for _, s := range walk.model(id) {
+					w.seen[walk.name+" "+s.missing.String()]++
+				}
 				if err := walk.check(&w.model, id, l[0], l[1]); err != nil {
 					t.Errorf("%s(event %d) distance %d steps %d: %v", walk.name, w.model.nodes[i].Seq, l[0], l[1], err)
 				}
@@ -368,10 +372,11 @@ func (w *walkWriter) checkAll(t *testing.T) {
 // segments, lanes, forks, fences that are open, committed and cancelled, and after reopening.
 func TestWalksAgainstAModel(t *testing.T) {
 	t.Parallel()
+	seen := map[string]int{}
 	for round := range sized(4, 12, 100) {
 		seed := uint64(round) + 1
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			w := &walkWriter{rig: startRig(t, batpak.Options{}), rng: rand.New(rand.NewPCG(seed, 5))}
+			w := &walkWriter{rig: startRig(t, batpak.Options{}), rng: rand.New(rand.NewPCG(seed, 5)), seen: seen}
 			for range 3 {
 				w.made = append(w.made, event.NewID(event.HLC(w.rng.Uint64()), w.rng.Uint64()))
 			}
@@ -388,6 +393,17 @@ func TestWalksAgainstAModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.checkAll(t)
+			if n := w.st.Stats().Segments; n < 4 {
+				t.Errorf("%d segments", n)
+			}
 		})
+	}
+	t.Logf("steps: %v", seen)
+	for _, name := range []string{"Causes", "Effects", "Correlated", "Ancestors"} {
+		for _, missing := range []batpak.Missing{batpak.Present, batpak.MissingHidden, batpak.MissingPending} {
+			if seen[name+" "+missing.String()] == 0 {
+				t.Errorf("%s met nothing that was %v", name, missing)
+			}
+		}
 	}
 }

@@ -15,12 +15,7 @@ import (
 // Errors: [fs.ErrNotExist] in a read-only store that has none; *[vfs.UnsafePathError] when something else has its name;
 // I/O errors.
 func (s *State) Cursors() (vfs.Dir, error) {
-	if e, err := s.Dir.Stat(cursorsName); err == nil && !e.Mode.IsDir() {
-		return nil, &vfs.UnsafePathError{Name: cursorsName, Reason: "not a directory"}
-	}
-	d, err := s.cfg.FS.OpenDir(filepath.Join(s.Dir.Path(), cursorsName), vfs.DirOptions{
-		Create: !s.cfg.ReadOnly, DirPerm: s.cfg.DirPerm, FilePerm: s.cfg.FilePerm,
-	})
+	d, err := s.subdirectory(cursorsName, true)
 	if err != nil || s.cfg.ReadOnly {
 		return d, err
 	}

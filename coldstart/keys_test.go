@@ -121,7 +121,9 @@ func crashEviction(t testing.TB, w *rework, window uint64) (states int, why stri
 	outer.MaxTorn, inner.MaxTorn, inner.Random, inner.MaxEach = 3, 1, 1, 4
 	for ops := from; ops <= m.OpCount(); ops++ {
 		for state := range m.CrashStates(ops, outer) {
-			states++
+			if states++; states%sample(1) > 0 {
+				continue
+			}
 			again := state.FS()
 			if why := keysResolve(again, s, w); why != "" {
 				return states, state.Name + ": " + why

@@ -12,6 +12,7 @@ import (
 	"batpak/index"
 	"batpak/internal/cursors"
 	"batpak/internal/planted"
+	"batpak/internal/statefile"
 	"batpak/internal/vfs"
 	"batpak/segment"
 )
@@ -26,7 +27,8 @@ const (
 	checkpointName = "index.ckpt"
 
 	pendingName      = "compaction.pending"
-	cursorsName      = cursors.DirName
+	cursorsName      = cursors.DirName   // a directory
+	projectionsName  = statefile.DirName // a directory
 	quarantineSuffix = ".quarantine"
 
 	// resultSuffix ends the name of a segment that a compaction has written and not put in its place yet. Before the
@@ -124,7 +126,7 @@ func (l *listing) add(e vfs.Entry) error {
 		l.strangers = append(l.strangers, e.Name)
 		return nil
 	}
-	if e.Name == cursorsName && e.Mode.IsDir() {
+	if isSubdirectory(e.Name) && e.Mode.IsDir() {
 		return nil
 	}
 	if !e.Mode.IsRegular() && !planted.On(planted.LinkFollowed) {
@@ -203,7 +205,7 @@ func leavesTemp(name string) bool {
 	if _, kind := classify(name); kind == nameSegment || kind == nameQuarantined || kind == nameBlocks || kind == nameCatalog {
 		return true
 	}
-	return isOurs(name) && name != lockName && name != cursorsName
+	return isOurs(name) && name != lockName && !isSubdirectory(name)
 }
 
 // quarantineName returns the nth name, from 1, that a file is kept under when it is taken out of use.
@@ -232,6 +234,9 @@ func quarantineBase(name string) (base string, ok bool) {
 func resultName(id uint64) string { return segment.Name(id) + resultSuffix }
 
 func isOurs(name string) bool {
-	return name == metaName || name == lockName || name == anchorName || name == cursorsName ||
+	return name == metaName || name == lockName || name == anchorName || isSubdirectory(name) ||
 		slices.Contains(otherNames, name)
 }
+
+// isSubdirectory reports whether name is that of a directory inside the store's.
+func isSubdirectory(name string) bool { return name == cursorsName || name == projectionsName }

@@ -57,7 +57,7 @@ func TestCompactionBesideReader(t *testing.T) {
 		tried := 0
 		for from := 0; from <= stepPlaced; from++ {
 			for to := from + 1; to <= stepFinished; to++ {
-				for n := 1; ; n++ {
+				for n := 1; ; n += sample(1) {
 					calls, why := besideReader(t, &reworks[i], from, to, n)
 					if why != "" {
 						t.Fatalf("%s, from step %d to %d before call %d: %s", reworks[i].name, from, to, n, why)

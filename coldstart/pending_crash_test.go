@@ -43,7 +43,9 @@ func crashCompaction(t testing.TB, w *rework) (states int, why string) {
 	o := compactionStates(w.name)
 	for ops := from; ops <= m.OpCount(); ops++ {
 		for state := range m.CrashStates(ops, o) {
-			states++
+			if states++; states%sample(1) > 0 {
+				continue
+			}
 			m, sum := state.FS(), state.Hash()
 			why := resolves(m, want)
 			if why == "" && int(sum[0])%sample(4) == 0 {
@@ -167,7 +169,7 @@ func resolveFails(t testing.TB, w *rework, step int, how vfs.Decision) (calls, s
 	if err != nil {
 		return 0, 0, err.Error()
 	}
-	for n := 1; ; n++ {
+	for n := 1; ; n += sample(1) {
 		m, want := w.stopped(t, step)
 		disk := &failingDisk{nth: n, how: how}
 		leaked, err := openFailing(vfs.Inject(m, disk.before), false)
@@ -235,7 +237,7 @@ func TestReplaceFails(t *testing.T) {
 }
 
 func replaceFails(t testing.TB, w *rework, how vfs.Decision) (calls, undone, states int, why string) {
-	for n := 1; ; n++ {
+	for n := 1; ; n += sample(1) {
 		m, disk := vfs.NewMem(), &failingDisk{how: how}
 		s := fourSegments(t, vfs.Inject(m, disk.before))
 		files := w.files(s)

@@ -2,6 +2,7 @@ package coldstart
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"batpak/segment"
 )
@@ -10,8 +11,13 @@ import (
 type spareSlot struct {
 	mu     sync.Mutex
 	spare  *segment.Spare
-	tried  uint64 // segment that a spare was made for last, or failed to be
+	tried  atomic.Uint64 // segment that a spare was made for last, or failed to be; written with mu held
 	closed bool
+}
+
+// NeedsNext reports whether it is time for PrepareNext. Safe for concurrent use.
+func (s *State) NeedsNext(w *segment.Writer) bool {
+	return w.NeedsSpare() && s.next.tried.Load() <= w.Header().Segment
 }
 
 // PrepareNext fills the file that the next segment will use, unless that was done or tried before. It is for the
@@ -21,9 +27,9 @@ type spareSlot struct {
 func (s *State) PrepareNext(active uint64) error {
 	p := &s.next
 	p.mu.Lock()
-	done := p.closed || p.tried > active
+	done := p.closed || p.tried.Load() > active
 	if !done {
-		p.tried = active + 1
+		p.tried.Store(active + 1)
 	}
 	p.mu.Unlock()
 	if done {

@@ -3,6 +3,7 @@ package hidden
 import (
 	"cmp"
 	"iter"
+	"math"
 	"slices"
 )
 
@@ -76,6 +77,18 @@ func (s Set) Contains(seq uint64) bool {
 	}
 	ranges := s.chunks[c].ranges
 	return ranges[search(ranges, seq)].From <= seq
+}
+
+// Next returns the first range [from, to) that ends behind seq: the one that holds seq, or else the next one. When there
+// is none, from and to are above every sequence.
+func (s Set) Next(seq uint64) (from, to uint64) {
+	c := s.chunk(seq)
+	if c == len(s.chunks) {
+		return math.MaxUint64, math.MaxUint64
+	}
+	ranges := s.chunks[c].ranges
+	r := ranges[search(ranges, seq)]
+	return r.From, r.To
 }
 
 // chunk returns the first chunk that ends behind seq.

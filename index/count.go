@@ -62,20 +62,49 @@ func (c *Cursor) countRun(most uint64) (n uint64, err error) {
 // countByLengths counts the matches in the open run where one condition, or none, is all there is to ask.
 func (c *Cursor) countByLengths() (n uint64, ok bool, err error) {
 	p := &c.plan
-	switch {
-	case c.q.Hidden != nil || len(p.others) > 0 || c.q.isChild():
-	case p.driver != nil && p.filter.use == 0:
-		n, err = countLists(p.driver.lists, p.lo, p.hi, &c.work)
-		return n, true, err
-	case p.driver == nil && p.filter.use&^partReserved == 0:
-		n = uint64(p.hi - p.lo)
-		if p.filter.use != 0 {
-			reserved, err := p.table.reserved(p.lo, p.hi)
-			return n - uint64(reserved), true, err
-		}
-		return n, true, nil
+	exact := p.driver != nil && p.filter.use == 0 || p.driver == nil && p.filter.use&^partReserved == 0
+	if !exact || len(p.others) > 0 || c.q.isChild() || c.q.Hidden != nil && c.q.NextHidden == nil {
+		return 0, false, nil
 	}
-	return 0, false, nil
+	for lo := p.lo; lo < p.hi && err == nil; {
+		var in uint64
+		hiddenLo, hiddenHi := p.hi, p.hi
+		if c.q.Hidden != nil {
+			hiddenLo, hiddenHi, err = c.hiddenRows(lo)
+		}
+		if err == nil && lo < hiddenLo {
+			in, err = p.countSpan(lo, min(hiddenLo, p.hi), &c.work)
+		}
+		n, lo = n+in, hiddenHi
+	}
+	return n, true, err
+}
+
+// hiddenRows returns the rows [from, to) of the first hidden range that ends behind row lo.
+func (c *Cursor) hiddenRows(lo uint32) (from, to uint32, err error) {
+	t := c.plan.table
+	at, err := t.place(lo)
+	if err != nil {
+		return 0, 0, err
+	}
+	first, end := c.q.NextHidden(at.seq)
+	if from, err = t.rowOfSeq(first); err != nil {
+		return 0, 0, err
+	}
+	to, err = t.rowOfSeq(end)
+	return from, max(to, lo+1), err
+}
+
+// countSpan counts the matches of a plan that one condition decides, or none, in rows [lo, hi).
+func (p *plan) countSpan(lo, hi uint32, work *Work) (uint64, error) {
+	switch {
+	case p.driver != nil:
+		return countLists(p.driver.lists, lo, hi, work)
+	case p.filter.use == 0:
+		return uint64(hi - lo), nil
+	}
+	reserved, err := p.table.reserved(lo, hi)
+	return uint64(hi - lo - reserved), err
 }
 
 // isChildIn reads the event in row and reports whether it is a child that c's query asks for.

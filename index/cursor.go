@@ -76,8 +76,8 @@ func (v *View) ScanWith(c *Cursor, q Query, borrow bool) *Cursor {
 	if c.q.form == formNothing || c.end <= 1 || c.after >= c.end-1 || len(v.e.runs) == 0 {
 		return c
 	}
-	first, last := v.e.runOfSeq(c.after+1), v.e.runOfSeq(c.end-1)
-	c.next, c.left = first, last-first+1
+	first, last := v.e.runsOf(c.after+1, c.end-1, &c.q)
+	c.next, c.left = first, max(0, last-first+1)
 	if q.Reverse {
 		c.next = last
 	}
@@ -270,11 +270,34 @@ func (c *Cursor) nextRow() (row uint32, ok bool, err error) {
 			if seq, err := c.match.seq(row); err != nil {
 				return 0, false, err
 			} else if c.q.Hidden(seq) {
+				if err := c.leave(seq); err != nil {
+					return 0, false, err
+				}
 				continue
 			}
 		}
 		return row, true, nil
 	}
+}
+
+// leave moves the walker of the open run out of the hidden range that seq lies in, if that is known.
+func (c *Cursor) leave(seq uint64) error {
+	if c.q.NextHidden == nil {
+		return nil
+	}
+	from, to := c.q.NextHidden(seq)
+	if !c.q.Reverse {
+		row, err := c.plan.table.rowOfSeq(to)
+		c.walk.seek(row)
+		return err
+	}
+	row, err := c.plan.table.rowOfSeq(from)
+	if row == 0 {
+		c.walk = &spanWalker{}
+	} else {
+		c.walk.seek(row - 1)
+	}
+	return err
 }
 
 // take reads the frame at the first of places and checks that it is the one that the index means; the others come next.

@@ -96,6 +96,8 @@ const (
 	listCost  = 64
 	// fewRows are what [planFew] is for: whoever follows asks for a few rows at a time.
 	fewRows = 16
+	// A pass over all frames may meet one in sparseShare that is not asked for, no more.
+	sparseShare = 16
 	// leapMost is how many times longer than the driver's a list may be that is leapt through for each row.
 	leapMost = 32
 )
@@ -144,8 +146,11 @@ func makePlan(t table, q *Query, after, end uint64) (p plan, none bool, err erro
 			p.filter.use &^= partReserved
 		}
 	}
-	onlyReserved := p.driver == nil && p.filter.use&^partReserved == 0
-	p.scan = !q.Reverse && onlyReserved
+	if p.scan = !q.Reverse && p.driver == nil && p.filter.use&^partReserved == 0; p.scan && p.filter.use != 0 {
+		n, err := t.reserved(p.lo, p.hi)
+		p.scan = n <= (p.hi-p.lo)/sparseShare
+		return p, err != nil, err
+	}
 	return p, false, nil
 }
 

@@ -34,6 +34,10 @@ type Query struct {
 	// Hidden reports whether an event that is in the log must not be seen; nil hides nothing. It is called from the
 	// goroutine of the read.
 	Hidden func(seq uint64) bool
+	// NextHidden, where Hidden is set, returns the first range [from, to) of hidden sequences that ends behind seq; from
+	// and to are above all sequences when there is none. With it such a range costs one step, however long it is; nil
+	// means that nobody knows, and each of its events is asked for.
+	NextHidden func(seq uint64) (from, to uint64)
 
 	form form
 }

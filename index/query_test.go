@@ -2,6 +2,7 @@ package index
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -94,10 +95,27 @@ func randomQuery(l *testLog, r *rand.Rand) Query {
 		q.ToHLC = some().HLC + event.HLC(r.IntN(2))
 	}
 	if rarely(5) {
-		from := some().Seq
-		q.Hidden = func(seq uint64) bool { return seq >= from && seq < from+20 }
+		randomHidden(&q, r, some().Seq)
 	}
 	return q
+}
+
+// randomHidden hides a few ranges behind from, some of which touch.
+func randomHidden(q *Query, r *rand.Rand, from uint64) {
+	to := from + 1 + r.Uint64N(40)
+	gap, next := r.Uint64N(30), to+1+r.Uint64N(200)
+	q.Hidden = func(seq uint64) bool { return seq >= from && seq < to || seq >= to+gap && seq < next+gap }
+	if r.IntN(3) > 0 {
+		q.NextHidden = func(seq uint64) (uint64, uint64) {
+			switch {
+			case seq < to:
+				return from, to
+			case seq < next+gap:
+				return to + gap, next + gap
+			}
+			return math.MaxUint64, math.MaxUint64
+		}
+	}
 }
 
 // randomEntities sets each of the fields that name entities now and then.
@@ -197,11 +215,15 @@ func TestScanIsWhatANaiveFilterSelects(t *testing.T) {
 			l := mixed(t, memDir(t), seed, shape, 700)
 			defer l.set.Close()
 			r := rand.New(rand.NewPCG(seed, 3))
-			for i := range 600 {
+			queries := 600
+			if testing.Short() {
+				queries = 150
+			}
+			for i := range queries {
 				if i%50 == 0 {
 					l.set.visible.Store(l.events[r.IntN(len(l.events))].Seq) // it may be anywhere
 				}
-				if i == 300 {
+				if i == queries/2 {
 					l.set.visible.Store(l.seq)
 				}
 				l.checkQuery(t, randomQuery(l, r), i%2 == 0)

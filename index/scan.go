@@ -36,7 +36,11 @@ func (c *Cursor) stepScan() error {
 		case c.plain:
 			c.found = true
 			return nil
-		case c.q.Matches(&c.raw) && (c.q.Hidden == nil || !c.q.Hidden(c.raw.Seq)):
+		case c.q.Hidden != nil && c.q.Hidden(c.raw.Seq):
+			if err := c.guarded(c.jump); err != nil {
+				return err
+			}
+		case c.q.Matches(&c.raw):
 			c.found = true
 			if c.borrow {
 				return nil
@@ -46,6 +50,25 @@ func (c *Cursor) stepScan() error {
 	}
 	c.open = false
 	return nil
+}
+
+// jump moves a pass over all frames behind the hidden range in which it stands, if that is known.
+func (c *Cursor) jump() error {
+	if c.q.NextHidden == nil {
+		return nil
+	}
+	_, to := c.q.NextHidden(c.seq)
+	row, err := c.plan.table.rowOfSeq(to)
+	if err != nil || row <= c.row {
+		return err
+	}
+	c.row = min(row, c.plan.hi)
+	if c.row == c.plan.hi {
+		return nil
+	}
+	p, err := c.plan.table.place(c.row)
+	c.pos, c.seq = int64(p.offset), max(c.seq, p.seq-1)
+	return err
 }
 
 // inOrder reports whether the event just decoded can stand in its row: behind the one before it, and, in the first

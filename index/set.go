@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -436,3 +437,35 @@ func (e *epoch) runOfSeq(seq uint64) int {
 }
 
 func compareID(x, y *event.ID) int { return bytes.Compare(x[:], y[:]) }
+
+// runsOf returns the numbers of the first and the last run that may hold events of the sequences [from, to] and of the
+// range of time of q; there is none when first is above last. Both ascend together, so runs outside are not looked at.
+func (e *epoch) runsOf(from, to uint64, q *Query) (first, last int) {
+	first, last = e.runOfSeq(from), e.runOfSeq(to)
+	// A run in memory without events is in no one's way: it is never said to lie outside.
+	n := last - first + 1
+	if q.ToHLC != 0 {
+		n = sort.Search(n, func(i int) bool {
+			low, _, any := e.runs[first+i].times()
+			return any && low >= q.ToHLC
+		})
+	}
+	last = first + n - 1
+	first += sort.Search(n, func(i int) bool {
+		_, high, any := e.runs[first+i].times()
+		return !any || high >= q.FromHLC
+	})
+	return first, last
+}
+
+// times returns the stamps of the first and the last event of r; ok is false when it has none.
+func (r *run) times() (low, high event.HLC, ok bool) {
+	if r.sealed != nil {
+		return r.sealed.sum.MinHLC, r.sealed.sum.MaxHLC, r.sealed.sum.Events > 0
+	}
+	t := r.memory.open()
+	if t.n == 0 {
+		return 0, 0, false
+	}
+	return t.a.rows.at(0).hlc, t.a.rows.at(t.n - 1).hlc, true
+}

@@ -10,10 +10,6 @@ import (
 // that of any other replacement.
 const spareSuffix = ".tmp"
 
-// spareStep is how many zeroes of a spare are synced at once: one large sync would hold up the committer's, and so do
-// many small ones, since each waits for the file system's journal.
-const spareStep = 4 << 20
-
 // A Spare is a file of zeroes that waits to become the segment of its number. Filling the active segment itself makes
 // the committer's syncs wait for the file system's journal, because they share a file; a Spare is filled beside them.
 type Spare struct {
@@ -32,24 +28,14 @@ func NewSpare(dir vfs.Dir, id uint64, size int64) (*Spare, error) {
 		return nil, fmt.Errorf("prepare segment %06d: %w", id, err)
 	}
 	s := &Spare{dir: dir, file: f, id: id, size: size}
-	for off := int64(0); off < size && err == nil; off += spareStep {
-		err = s.fill(off, min(off+spareStep, size))
+	for off := int64(0); off < size && err == nil; off += fillMost {
+		err = writeSync(f, zeroes[:min(fillMost, size-off)], off)
 	}
 	if err != nil {
 		s.Discard()
 		return nil, fmt.Errorf("prepare segment %06d: %w", id, err)
 	}
 	return s, nil
-}
-
-// fill makes [from, to) durable zeroes.
-func (s *Spare) fill(from, to int64) error {
-	for ; from < to; from += fillMost {
-		if _, err := s.file.WriteAt(zeroes[:min(fillMost, to-from)], from); err != nil {
-			return err
-		}
-	}
-	return s.file.Sync()
 }
 
 // Segment returns the number of the segment that s is for.

@@ -57,7 +57,10 @@ type command struct {
 }
 
 func commands() []command {
-	return []command{demoCommand, ingestCommand, readCommand, statCommand, consumersCommand, verifyCommand, repairCommand, demoWriterCommand}
+	return []command{
+		demoCommand, ingestCommand, readCommand, graphCommand, statCommand, consumersCommand, verifyCommand, repairCommand,
+		demoWriterCommand,
+	}
 }
 
 // errRefused ends a command with exit code 1. Its text was printed already.

@@ -28,6 +28,7 @@ var fileRoles = []struct{ pattern, role, loss string }{
 	{"visibility_ranges.fbv", "hidden ranges", "open refuses until it is rebuilt"},
 	{"compaction.pending", "a compaction that is being carried out", "never remove it"},
 	{"cursors", "positions of consumers", "redelivery"},
+	{"projections", "cache: states of projections", "time when they are next asked"},
 	{"*.fbix", "cache: index of a segment so far", "time at the next open"},
 	{"*.fbcat", "cache: which segment holds a stream", "time at its first touch"},
 	{"*.fbat.quarantine", "segment that recovery took out of the log", "evidence; no event"},

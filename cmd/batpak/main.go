@@ -3,7 +3,8 @@
 //	batpak demo   [-dir DIR] [-keep] [-repo PATH] [-max-commits N]
 //	batpak ingest [-segment-size N] [-sync MODE] [-batch N] [-skip-bad] [-relink] DIR [FILE|-]
 //	batpak read   [-entity NAME] [-prefix P] [-scope S] [-kind K]… [-tag T]… [-lane N] [-after SEQ] [-before SEQ]
-//	              [-limit N] [-reverse] DIR
+//	              [-limit N] [-reverse|-f] DIR
+//	batpak graph  [-format text|dot|svg] [-depth N] [-limit N] [-correlated] DIR EVENT
 //	batpak stat   [-json] DIR
 //	batpak consumers [-json] [-parked NAME | -reset NAME | -seek NAME -at SEQ | -forget NAME [-at SEQ]] DIR
 //	batpak verify [-json] DIR
@@ -18,6 +19,7 @@
 //	1  verify, consumers: there are findings; repair: there is something that it would do, or that it cannot repair; ingest: input
 //	   was refused; demo: a check did not hold
 //	2  the command could not run, or not to its end: wrong usage, no such store, a disk that fails, an interrupt
+//	   (which is how read -f ends: 0)
 //
 // # The lines of ingest and read
 //

@@ -13,10 +13,13 @@ import (
 	"batpak/event"
 )
 
-// TestMain lets the test binary be the demo's writer process.
+// TestMain lets the test binary be the demo's writer process, and one that reads.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == demoWriterCommand.name {
 		os.Exit(run(context.Background(), newConsole(os.Stdin, os.Stdout, os.Stderr), os.Args[1:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == readCommand.name {
+		main()
 	}
 	os.Exit(m.Run())
 }
