@@ -135,7 +135,11 @@ func (f *feast) dine(t *testing.T, ctx context.Context, st *batpak.Store, name s
 // answer.
 func TestConsumerModel(t *testing.T) {
 	t.Parallel()
-	for run := range thinned(4, 12, 100) {
+	runs := sized(4, 12, 100)
+	if racing {
+		runs = 1
+	}
+	for run := range runs {
 		s := seed(t) + uint64(run)
 		f := &feast{rng: rand.New(rand.NewPCG(s, 0)), ate: map[string]map[uint64]bool{"run": {}, "react": {}}}
 		o := batpak.Options{SegmentSize: smallSegment, FillAhead: -1}

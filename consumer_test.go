@@ -127,19 +127,15 @@ func TestConsumerFollows(t *testing.T) {
 	bubble(t, vfs.NewMem(), batpak.Options{SegmentSize: smallSegment}, func(t *testing.T, st *batpak.Store) {
 		all, some := consumer(t, st, "all", batpak.ConsumerOptions{}), consumer(t, st, "some", batpak.ConsumerOptions{Query: row7})
 		ctx, cancel := context.WithCancel(t.Context())
-		got := map[*batpak.Consumer][]uint64{}
+		var got [2][]uint64
 		done := make(chan error)
-		for _, c := range []*batpak.Consumer{all, some} {
-			var seqs []uint64
+		for i, c := range []*batpak.Consumer{all, some} {
 			go func() {
-				err := c.Run(ctx, func(_ context.Context, ev event.Event) error {
-					seqs = append(seqs, ev.Seq)
+				done <- c.Run(ctx, func(_ context.Context, ev event.Event) error {
+					got[i] = append(got[i], ev.Seq)
 					return nil
 				})
-				got[c] = seqs
-				done <- err
 			}()
-			synctest.Wait()
 		}
 		var want, wantSome []uint64
 		for i := range 600 {
@@ -160,8 +156,8 @@ func TestConsumerFollows(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		wantSeqs(t, "all", got[all], want)
-		wantSeqs(t, "some", got[some], wantSome)
+		wantSeqs(t, "all", got[0], want)
+		wantSeqs(t, "some", got[1], wantSome)
 	})
 }
 
