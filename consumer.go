@@ -38,7 +38,7 @@ type Consumer struct {
 type ConsumerOptions struct {
 	// Query selects what is handed over. It belongs to the consumer: another one under the same name is a
 	// *[PositionError], since the events that it would have selected before are behind the position. It cannot say
-	// where to begin or end: After, Before, Limit and Reverse are refused; Borrow does not matter. The store's own events
+	// where to begin or end: After, Before, ToHLC, Limit and Reverse are refused; Borrow does not matter. The store's own events
 	// are handed over with System, or where their kinds are named.
 	Query Query
 
@@ -108,6 +108,7 @@ func (o ConsumerOptions) withDefaults(s *Store) (ConsumerOptions, error) {
 	}{
 		{"Query.After", o.Query.After, o.Query.After == 0, "From says where to begin"},
 		{"Query.Before", o.Query.Before, o.Query.Before == 0, "a consumer has no end"},
+		{"Query.ToHLC", o.Query.ToHLC, o.Query.ToHLC == 0, "a consumer has no end"},
 		{"Query.Limit", o.Query.Limit, o.Query.Limit == 0, "a consumer has no end"},
 		{"Query.Reverse", o.Query.Reverse, !o.Query.Reverse, "events are handed over in commit order"},
 		{"MaxAttempts", o.MaxAttempts, o.MaxAttempts >= 0, "below 0"},

@@ -11,6 +11,8 @@ import (
 var (
 	// ErrConsumerRunning: another goroutine runs the consumer.
 	ErrConsumerRunning = errors.New("batpak: the consumer is running")
+	// ErrNoConsumer: the store knows no consumer of that name.
+	ErrNoConsumer = errors.New("batpak: no such consumer")
 	// ErrHandler: a handler failed on an event.
 	ErrHandler = errors.New("batpak: the handler failed")
 	// ErrNotParked: the event is not parked.

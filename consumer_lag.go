@@ -183,7 +183,7 @@ func (s *Store) strayCursors(records map[string][]ConsumerRecord) ([]ConsumerInf
 // KnownConsumer returns the consumer of that name with the query that the log knows: for who puts it elsewhere or looks
 // after what is parked, and has nothing to do with the events. Its Reset leads to where it began when it was made or reset.
 //
-// Errors: [ErrNotFound] when the store knows no such consumer; as [Store.Consumer].
+// Errors: [ErrNoConsumer]; as [Store.Consumer].
 func (s *Store) KnownConsumer(ctx context.Context, name string) (*Consumer, error) {
 	if err := checkConsumerName(name); err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ func (s *Store) KnownConsumer(ctx context.Context, name string) (*Consumer, erro
 	case err != nil:
 		return nil, err
 	case r.Generation == 0:
-		return nil, fmt.Errorf("%w: no consumer %q", ErrNotFound, name)
+		return nil, fmt.Errorf("%w: %q", ErrNoConsumer, name)
 	}
 	stored, err := (&located{record: r}).query()
 	if err != nil {

@@ -59,7 +59,7 @@ func parkedDraft(name string, ev *event.Event, record *ParkedRecord) Draft {
 // Parked returns the events that the consumer of that name has parked, and that were neither replayed nor forgotten
 // since, nor come again after [Consumer.Reset] or [Consumer.Seek]; in commit order. It reads all that was ever parked.
 //
-// Errors: [ErrNotFound] when the store knows no such consumer; as [Store.Read].
+// Errors: [ErrNoConsumer]; as [Store.Read].
 func (s *Store) Parked(ctx context.Context, name string) ([]Parked, error) {
 	if err := checkConsumerName(name); err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (s *Store) Parked(ctx context.Context, name string) ([]Parked, error) {
 		return true, err
 	})
 	if err == nil && len(places) == 0 {
-		err = ErrNotFound
+		err = ErrNoConsumer
 	}
 	var parked []Parked
 	if err == nil {

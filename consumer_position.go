@@ -89,6 +89,9 @@ func (s *Store) checkFile(ctx context.Context, name string, l *located) error {
 		}
 	}
 	if p.Generation > l.at.Generation {
+		if s.opts.ReadOnly {
+			return nil // the same
+		}
 		return s.historyError(name, p, fmt.Sprintf("the log knows generation %d of it, not %d", l.at.Generation, p.Generation))
 	}
 	print, err := l.print()
@@ -331,8 +334,8 @@ func (c *Consumer) load(ctx context.Context) error {
 	return nil
 }
 
-// Reset puts the consumer back to where ConsumerOptions.From says, with the query that it has now. It is durable when
-// Reset returns. Events behind that are handed over again; what was parked of them counts as handed over anew. What a
+// Reset puts the consumer back to where ConsumerOptions.From says, with the query that it has now; FromNow is the end as
+// it is now. It is durable when Reset returns. Events behind that are handed over again; what was parked of them counts as handed over anew. What a
 // reactor has answered is not answered twice, see [Consumer.React].
 //
 // Errors: [ErrConsumerRunning]; *[PositionError] with [ErrPositionFuture]; as [Store.Append].

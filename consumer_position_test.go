@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,7 +58,7 @@ func TestPositionFindings(t *testing.T) {
 		appendAll(t, st, "2", "3")
 		drain(t, consumer(t, st, "c", batpak.ConsumerOptions{}))
 	})
-	rewritten, unmade := early.Clone(), vfs.NewMem()
+	rewritten := early.Clone()
 	bubble(t, rewritten, batpak.Options{}, func(t *testing.T, st *batpak.Store) { appendAll(t, st, "two", "three", "four") })
 	moved := whole.Clone()
 	bubble(t, moved, batpak.Options{}, func(t *testing.T, st *batpak.Store) {
@@ -65,7 +66,6 @@ func TestPositionFindings(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	_ = unmade
 	with := func(mem *vfs.Mem, change func(b []byte) []byte) *vfs.Mem {
 		m := mem.Clone()
 		m.SetFile(file, change(m.Files()[file]))
@@ -246,13 +246,14 @@ func TestPositionDirectory(t *testing.T) {
 	})
 }
 
-// TestPositionWrites: a position is written by count, by time while nothing comes, and at the end; not for each event.
-func TestPositionWrites(t *testing.T) {
+// TestReadWeakness19_PositionsAreWrittenByCountAndTime: by count, by time while nothing comes, and at the end; not for
+// each event.
+func TestReadWeakness19_PositionsAreWrittenByCountAndTime(t *testing.T) {
 	mem := vfs.NewMem()
-	writes := 0
+	var writes atomic.Int64
 	fsys := vfs.Inject(mem, func(c vfs.Call) vfs.Decision {
 		if c.Kind == vfs.OpRename && strings.HasSuffix(c.Dir, "/cursors") {
-			writes++
+			writes.Add(1)
 		}
 		return vfs.Decision{}
 	})
@@ -262,31 +263,31 @@ func TestPositionWrites(t *testing.T) {
 		st := openAt(t, vfs.MemDir, &o)
 		defer mustClose(t, st)
 		c := consumer(t, st, "c", batpak.ConsumerOptions{SaveEvents: 100, SaveEvery: time.Minute})
-		writes = 0
+		writes.Store(0)
 		fillStore(t, st, 250)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- c.Run(ctx, func(context.Context, event.Event) error { return nil }) }()
 		synctest.Wait()
-		if writes != 2 {
-			t.Errorf("%d writes for 250 events, want 2", writes)
+		if writes.Load() != 2 {
+			t.Errorf("%d writes for 250 events, want 2", writes.Load())
 		}
 		<-time.After(2 * time.Minute)
-		if synctest.Wait(); writes != 3 {
-			t.Errorf("%d writes after a while, want 3", writes)
+		if synctest.Wait(); writes.Load() != 3 {
+			t.Errorf("%d writes after a while, want 3", writes.Load())
 		}
 		<-time.After(time.Hour)
 		fillStore(t, st, 1)
-		if synctest.Wait(); writes != 4 {
-			t.Errorf("%d writes after one more, want 4: the last one is an hour ago", writes)
+		if synctest.Wait(); writes.Load() != 4 {
+			t.Errorf("%d writes after one more, want 4: the last one is an hour ago", writes.Load())
 		}
 		fillStore(t, st, 1)
-		if synctest.Wait(); writes != 4 {
-			t.Errorf("%d writes after one more, want 4", writes)
+		if synctest.Wait(); writes.Load() != 4 {
+			t.Errorf("%d writes after one more, want 4", writes.Load())
 		}
 		cancel()
-		if <-done; writes != 5 {
-			t.Errorf("%d writes in all, want 5", writes)
+		if <-done; writes.Load() != 5 {
+			t.Errorf("%d writes in all, want 5", writes.Load())
 		}
 	})
 }

@@ -26,7 +26,6 @@ type storedQuery struct {
 	Correlation string       `json:"correlation,omitempty"`
 	Causation   string       `json:"causation,omitempty"`
 	FromHLC     uint64       `json:"from_hlc,omitempty"`
-	ToHLC       uint64       `json:"to_hlc,omitempty"`
 	System      bool         `json:"system,omitempty"`
 }
 
@@ -40,7 +39,7 @@ func storeQuery(q *Query) (stored storedQuery, print [32]byte, err error) {
 	stored = storedQuery{
 		Entity: q.Entity, Entities: ascending(q.Entities), Prefix: []byte(q.EntityPrefix), Scope: q.Scope,
 		Kinds: ascending(q.Kinds), Categories: ascending(q.Categories), Tags: ascending(q.Tags),
-		FromHLC: uint64(q.FromHLC), ToHLC: uint64(q.ToHLC), System: q.System,
+		FromHLC: uint64(q.FromHLC), System: q.System,
 	}
 	for _, prefix := range ascending(q.EntityPrefixes) {
 		stored.Prefixes = append(stored.Prefixes, []byte(prefix))
@@ -87,8 +86,7 @@ func (s *storedQuery) fingerprint() [32]byte { return sha256.Sum256(s.text()) }
 func (s *storedQuery) query() (Query, error) {
 	q := Query{
 		Entity: s.Entity, Entities: s.Entities, EntityPrefix: string(s.Prefix), Scope: s.Scope, Kinds: s.Kinds,
-		Categories: s.Categories, Tags: s.Tags, Lane: s.Lane, FromHLC: event.HLC(s.FromHLC), ToHLC: event.HLC(s.ToHLC),
-		System: s.System,
+		Categories: s.Categories, Tags: s.Tags, Lane: s.Lane, FromHLC: event.HLC(s.FromHLC), System: s.System,
 	}
 	for _, prefix := range s.Prefixes {
 		q.EntityPrefixes = append(q.EntityPrefixes, string(prefix))

@@ -3,6 +3,7 @@ package batpak_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -126,19 +127,15 @@ func TestConsumerFollows(t *testing.T) {
 	bubble(t, vfs.NewMem(), batpak.Options{SegmentSize: smallSegment}, func(t *testing.T, st *batpak.Store) {
 		all, some := consumer(t, st, "all", batpak.ConsumerOptions{}), consumer(t, st, "some", batpak.ConsumerOptions{Query: row7})
 		ctx, cancel := context.WithCancel(t.Context())
-		got := map[*batpak.Consumer][]uint64{}
+		var got [2][]uint64
 		done := make(chan error)
-		for _, c := range []*batpak.Consumer{all, some} {
-			var seqs []uint64
+		for i, c := range []*batpak.Consumer{all, some} {
 			go func() {
-				err := c.Run(ctx, func(_ context.Context, ev event.Event) error {
-					seqs = append(seqs, ev.Seq)
+				done <- c.Run(ctx, func(_ context.Context, ev event.Event) error {
+					got[i] = append(got[i], ev.Seq)
 					return nil
 				})
-				got[c] = seqs
-				done <- err
 			}()
-			synctest.Wait()
 		}
 		var want, wantSome []uint64
 		for i := range 600 {
@@ -159,8 +156,8 @@ func TestConsumerFollows(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		wantSeqs(t, "all", got[all], want)
-		wantSeqs(t, "some", got[some], wantSome)
+		wantSeqs(t, "all", got[0], want)
+		wantSeqs(t, "some", got[1], wantSome)
 	})
 }
 
@@ -265,7 +262,7 @@ func TestConsumerResetAndSeek(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantSeqs(t, "after Reset by name", drain(t, c), upTo(2, 4))
-		if _, err := st.KnownConsumer(t.Context(), "nobody"); !errors.Is(err, batpak.ErrNotFound) {
+		if _, err := st.KnownConsumer(t.Context(), "nobody"); !errors.Is(err, batpak.ErrNoConsumer) {
 			t.Errorf("unknown consumer: %v", err)
 		}
 	})
@@ -351,6 +348,7 @@ func TestConsumerRefusals(t *testing.T) {
 		{"long name", strings.Repeat("x", 256), batpak.ConsumerOptions{}, batpak.ErrLimit},
 		{"After", "c", batpak.ConsumerOptions{Query: batpak.Query{After: 1}}, batpak.ErrOption},
 		{"Before", "c", batpak.ConsumerOptions{Query: batpak.Query{Before: 1}}, batpak.ErrOption},
+		{"ToHLC", "c", batpak.ConsumerOptions{Query: batpak.Query{ToHLC: 1}}, batpak.ErrOption},
 		{"Limit", "c", batpak.ConsumerOptions{Query: batpak.Query{Limit: 1}}, batpak.ErrOption},
 		{"Reverse", "c", batpak.ConsumerOptions{Query: batpak.Query{Reverse: true}}, batpak.ErrOption},
 		{"bad query", "c", batpak.ConsumerOptions{Query: batpak.Query{Entity: "\n"}}, batpak.ErrInvalid},
@@ -372,7 +370,7 @@ func TestConsumerRefusals(t *testing.T) {
 	full := batpak.Query{
 		Entity: "plain", Entities: []string{"plain", "b"}, EntityPrefix: "p\xff", EntityPrefixes: []string{"p", "\xfe"}, Scope: "all",
 		Kinds: []event.Kind{kindTwo, kindOne}, Categories: []int{3, 1}, Tags: []string{"b", "a"}, Lane: &lane, System: true,
-		Correlation: event.NewID(1<<20, 7), Causation: event.NewID(1<<20, 8), FromHLC: 5, ToHLC: 6,
+		Correlation: event.NewID(1<<20, 7), Causation: event.NewID(1<<20, 8), FromHLC: 5,
 	}
 	consumer(t, st, "full", batpak.ConsumerOptions{Query: full})
 	mustClose(t, st)
@@ -390,6 +388,51 @@ func TestConsumerRefusals(t *testing.T) {
 	full.Tags = []string{"a", "b", "a"}
 	if _, err := consumer(t, st, "full", batpak.ConsumerOptions{Query: full}).Position(t.Context()); err != nil {
 		t.Errorf("the same query in other words: %v", err)
+	}
+}
+
+// TestConsumerQueriesAreStoredWhole: no field of a query is forgotten where the store tells consumers' queries apart.
+func TestConsumerQueriesAreStoredWhole(t *testing.T) {
+	notStored := []string{"After", "Before", "ToHLC", "Limit", "Reverse", "Borrow"}
+	st := memStore(t)
+	defer mustClose(t, st)
+	none := consumer(t, st, "c", batpak.ConsumerOptions{})
+	if _, err := none.Position(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lane := uint32(0)
+	some := map[string]any{
+		"Entity": "a", "Entities": []string{"a"}, "EntityPrefix": "a", "EntityPrefixes": []string{"a"}, "Scope": "a",
+		"Kinds": []event.Kind{kindOne}, "Categories": []int{1}, "Tags": []string{"a"}, "Lane": &lane,
+		"Correlation": event.NewID(1, 1), "Causation": event.NewID(1, 1), "FromHLC": event.HLC(1), "System": true,
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[batpak.Query]()) {
+		value, ok := some[field.Name]
+		if ok == slices.Contains(notStored, field.Name) {
+			t.Errorf("Query.%s: is it part of what a consumer selects?", field.Name)
+		}
+		if !ok {
+			continue
+		}
+		var q batpak.Query
+		reflect.ValueOf(&q).Elem().FieldByIndex(field.Index).Set(reflect.ValueOf(value))
+		c := consumer(t, st, "c", batpak.ConsumerOptions{Query: q})
+		if _, err := c.Position(t.Context()); !errors.Is(err, batpak.ErrPositionQuery) {
+			t.Errorf("another %s: %v", field.Name, err)
+		}
+		if err := c.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		known, err := st.KnownConsumer(t.Context(), "c")
+		if err == nil {
+			_, err = known.Position(t.Context())
+		}
+		if err != nil {
+			t.Errorf("the query with %s does not come back: %v", field.Name, err)
+		}
+		if err := none.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -428,4 +471,34 @@ func TestConsumerAndFences(t *testing.T) {
 		wantSeqs(t, "behind the second", drain(t, c), []uint64{6})
 		wantSeqs(t, "made meanwhile", drain(t, late), []uint64{2, 3, 4, 6})
 	})
+}
+
+// TestReadWeakness26_ConsumersGoAnywhere: whatever a consumer is called, it begins where it is told to, goes where it is
+// put, and its position is there in the next process.
+func TestReadWeakness26_ConsumersGoAnywhere(t *testing.T) {
+	mem := vfs.NewMem()
+	o := batpak.ConsumerOptions{Query: batpak.Query{Entity: "plain"}, From: batpak.FromNow()}
+	names := []string{strings.Repeat("ß/..", 51), "../store.meta", "a", "A", "a ", strings.Repeat("x", 255)}
+	for round := range uint64(3) {
+		bubble(t, mem, batpak.Options{}, func(t *testing.T, st *batpak.Store) {
+			for i, name := range names {
+				c := consumer(t, st, name, o)
+				p, err := c.Position(t.Context())
+				if want := uint64(i + 1); err != nil || round > 0 && p.Seq != want || p.Generation != round+1 {
+					t.Errorf("round %d: %.20q is at %+v, %v, want %d", round, name, p, err, want)
+				}
+				if round == 0 {
+					fillStore(t, st, 1)
+				}
+				if got := drain(t, c); round == 0 && len(got) != 1 {
+					t.Errorf("%.20q from now on: %d", name, got)
+				}
+			}
+			for i, name := range names {
+				if err := consumer(t, st, name, o).Seek(t.Context(), uint64(i+1)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
 }

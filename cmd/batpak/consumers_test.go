@@ -132,8 +132,8 @@ func TestConsumersCommandUsage(t *testing.T) {
 		{[]string{"-seek", "c", "-at", "x", dir}, "1042"},
 		{[]string{"-at", "3", dir}, "-at is for"},
 		{[]string{"-reset", "a", "-parked", "b", dir}, "exclude"},
-		{[]string{"-reset", "nobody", dir}, `no consumer "nobody"`},
-		{[]string{"-parked", "nobody", dir}, "no such event"},
+		{[]string{"-reset", "nobody", dir}, `no such consumer: "nobody"`},
+		{[]string{"-parked", "nobody", dir}, "no such consumer"},
 		{[]string{"-reset", "c", empty}, "no store"},
 	} {
 		o := batpakRun(t, nil, append([]string{"consumers"}, tt.args...)...)
