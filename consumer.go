@@ -188,8 +188,8 @@ func (c *Consumer) Run(ctx context.Context, fn func(context.Context, event.Event
 // atomic batch with the position, before the next event is handed over: there is one answer to each event, whatever
 // crashes, and whatever fn may be called again for. No drafts are an answer, too; they cost no write.
 //
-// Drafts inherit: one without a Correlation gets the event's; one without a Causation, and that names no draft of the
-// batch, gets the event. One without an IdempotencyKey gets [ReactionKey] of the consumer, the event's sequence and the
+// Drafts inherit: one without a Correlation gets the event's, or the event where that has none, so that [Store.Correlated]
+// finds all of the group; one without a Causation, and that names no draft of the batch, gets the event. One without an IdempotencyKey gets [ReactionKey] of the consumer, the event's sequence and the
 // draft's index. So nothing is answered twice even where the position is put back, as by [Consumer.Reset]: a replay calls
 // fn again, and what it returns is left out as far as the keys are known, for [Options.IdempotencyWindow] sequences. What
 // was committed first stands: a draft that is another one under the same key is an *[IdempotencyConflictError], and fails

@@ -42,10 +42,14 @@ func (c *Consumer) answer(ctx context.Context, ev *event.Event, drafts []Draft, 
 // prepare returns drafts with what they inherit of ev, the one that they answer.
 func (c *Consumer) prepare(ev *event.Event, drafts []Draft) []Draft {
 	batch := slices.Clone(drafts)
+	group := ev.Correlation
+	if group.IsZero() {
+		group = ev.ID // as Correlated sees it: such an event is the first of a group of its own
+	}
 	for i := range batch {
 		d := &batch[i]
 		if d.Correlation.IsZero() {
-			d.Correlation = ev.Correlation
+			d.Correlation = group
 		}
 		if d.Causation.IsZero() && d.CausedByDraft == 0 {
 			d.Causation = ev.ID
