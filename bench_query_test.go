@@ -193,7 +193,7 @@ func BenchmarkQueryPage(b *testing.B) {
 	for _, q := range []batpak.Query{
 		{}, {Entity: "hot:07"}, {EntityPrefix: "hot:07"}, {EntityPrefix: "order:"}, {EntityPrefix: "order:1"}, {EntityPrefix: "order:12"},
 		{EntityPrefix: "order:123"}, {Scope: "scope-4"}, {Kinds: []event.Kind{event.MustKind(1, 0)}}, {Categories: []int{2}},
-		{Tags: []string{"often"}}, {Tags: []string{"rare"}}, {Tags: []string{"often"}, Kinds: []event.Kind{event.MustKind(2, 2)}},
+		{Tags: []string{"often"}}, {Tags: []string{"rare"}}, {Tags: []string{"often"}, Kinds: []event.Kind{event.MustKind(2, 4)}},
 		{Entities: names(20, 1)}, {Entities: names(100, 1)}, {Entities: names(1000, 1)},
 		{EntityPrefixes: []string{"order:11", "order:33", "hot:07"}}, {Entity: "hot:07", Reverse: true}, {EntityPrefix: "order:12", Reverse: true},
 	} {

@@ -61,7 +61,7 @@ func TestReadWeakness18_EventsAreReadTogether(t *testing.T) {
 		}
 		return vfs.Decision{}
 	})
-	o := batpak.Options{Sync: batpak.SyncNever, IndexEvery: -1}
+	o := batpak.Options{Sync: batpak.SyncNever, IndexEvery: 1 << 30}
 	o.SetFS(fs)
 	st, err := batpak.Open(vfs.MemDir, &o)
 	if err != nil {
