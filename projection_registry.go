@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // A ProjectionStatus says how a projection stands.
@@ -22,6 +23,8 @@ type ProjectionStatus struct {
 
 // projections are those that are open in a store: there is none but them.
 type projections struct {
+	frames atomic.Uint64 // that were read for them
+
 	mu     sync.Mutex
 	open   map[projectionKey]*projection
 	serial uint64
@@ -112,8 +115,9 @@ func (s *Store) closeProjections() {
 
 // openProjection registers a projection and restores its state.
 func (s *Store) openProjection(def *projecting) (*projection, error) {
-	p := &projection{store: s, name: def.key.Name, def: def, turn: make(chan struct{}, 1)}
+	p := &projection{store: s, name: def.key.Name, turn: make(chan struct{}, 1)}
 	p.life, p.end = context.WithCancel(context.Background())
+	p.define(def)
 	if err := s.projections.enter(p, def.key.Version); err != nil {
 		return nil, err
 	}

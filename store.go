@@ -45,18 +45,12 @@ type Store struct {
 	closed   atomic.Bool
 	keys     sync.RWMutex // held by reads outside the committer that look at evicted keys; Close waits for them
 
-<<<<<<< HEAD
-	consumers consumers
+	consumers   consumers
+	projections projections
 
 	background background
 	closing    sync.Once
 	closeErr   error
-=======
-	background  background
-	projections projections
-	closing     sync.Once
-	closeErr    error
->>>>>>> e46980d (batpak: projections: folds over a query, on demand or kept up to date, with states on disk)
 }
 
 // Open opens the store in dir, and makes it where there is none. nil options mean the defaults. A nil error means that
