@@ -80,11 +80,12 @@ func (r *projections) remove(p *projection) {
 	}
 }
 
-// has reports whether a version of a projection is open.
-func (r *projections) has(name string, version uint32) bool {
+// besides reports whether a version of p's name is open and is not p.
+func (r *projections) besides(p *projection, version uint32) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.open[projectionKey{name, version}] != nil
+	other := r.open[projectionKey{p.name, version}]
+	return other != nil && other != p
 }
 
 // list returns what is open, each once, in the order in which it was opened.
