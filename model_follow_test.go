@@ -270,8 +270,8 @@ func randomFollow(rng *rand.Rand) (q batpak.Query) {
 	return q
 }
 
-// naive reports whether q selects ev, as its documentation says.
-func naive(q *batpak.Query, ev *event.Event) bool {
+// selectsNaively reports whether q selects ev, as its documentation says.
+func selectsNaively(q *batpak.Query, ev *event.Event) bool {
 	entity := ev.Coordinate.Entity()
 	begins := func(p string) bool { return strings.HasPrefix(entity, p) }
 	for _, tag := range q.Tags {
@@ -354,7 +354,7 @@ func (w *followWorld) finish(t *testing.T) {
 		}
 		var want []event.Event
 		for j := range log {
-			if naive(&f.q, &log[j]) {
+			if selectsNaively(&f.q, &log[j]) {
 				want = append(want, log[j])
 			}
 		}

@@ -30,6 +30,8 @@ type projection struct {
 
 	mu       sync.RWMutex // guards what follows; only who has the turn changes it
 	def      *projecting
+	term     context.Context // ends with life, and when def is replaced
+	endTerm  context.CancelFunc
 	live     *holding
 	failed   *ProjectionError
 	findings []*ProjectionFinding
@@ -318,11 +320,21 @@ func (p *projection) replace(ctx context.Context, def *projecting, h *holding) (
 		p.mu.Unlock()
 		return &OptionError{Field: "Version", Value: def.key.Version, Reason: fmt.Sprintf("not above %d", p.def.key.Version)}
 	}
-	p.def, p.live, p.failed = def, h, nil
+	p.live, p.failed = h, nil
+	p.define(def)
 	p.stored = stored{when: time.Now()}
 	p.mu.Unlock()
 	_ = p.save(ctx) // the finding says why not
 	return nil
+}
+
+// define makes def the definition. The caller holds mu, or is alone.
+func (p *projection) define(def *projecting) {
+	if p.endTerm != nil {
+		p.endTerm() // whoever waits for events does so for those that the one before wants
+	}
+	p.def = def
+	p.term, p.endTerm = context.WithCancel(p.life)
 }
 
 // close implements [Projection.Close].

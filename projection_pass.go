@@ -171,7 +171,10 @@ func unionOf(feeds []*feed) index.Query {
 // read hands out what there is to read.
 func (p *pass) read(ctx context.Context, v *index.View) (more bool, err error) {
 	cur := v.ScanWith(&p.cursor, p.query, true)
-	defer cur.Close()
+	defer func() {
+		p.store.projections.frames.Add(uint64(cur.Work().Frames))
+		cur.Close()
+	}()
 	for {
 		if err := p.store.mayRead(ctx); err != nil {
 			return false, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // A ProjectionStatus says how a projection stands.
@@ -22,6 +23,8 @@ type ProjectionStatus struct {
 
 // projections are those that are open in a store: there is none but them.
 type projections struct {
+	frames atomic.Uint64 // that were read for them
+
 	mu     sync.Mutex
 	open   map[projectionKey]*projection
 	serial uint64
@@ -77,11 +80,12 @@ func (r *projections) remove(p *projection) {
 	}
 }
 
-// has reports whether a version of a projection is open.
-func (r *projections) has(name string, version uint32) bool {
+// besides reports whether a version of p's name is open and is not p.
+func (r *projections) besides(p *projection, version uint32) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.open[projectionKey{name, version}] != nil
+	other := r.open[projectionKey{p.name, version}]
+	return other != nil && other != p
 }
 
 // list returns what is open, each once, in the order in which it was opened.
@@ -112,8 +116,9 @@ func (s *Store) closeProjections() {
 
 // openProjection registers a projection and restores its state.
 func (s *Store) openProjection(def *projecting) (*projection, error) {
-	p := &projection{store: s, name: def.key.Name, def: def, turn: make(chan struct{}, 1)}
+	p := &projection{store: s, name: def.key.Name, turn: make(chan struct{}, 1)}
 	p.life, p.end = context.WithCancel(context.Background())
+	p.define(def)
 	if err := s.projections.enter(p, def.key.Version); err != nil {
 		return nil, err
 	}

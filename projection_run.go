@@ -83,45 +83,40 @@ func keepUp(ctx context.Context, ps []*projection) error {
 	}
 }
 
-// awaitMore returns when there may be something to apply, and when one of ps was closed. It stores states meanwhile that
-// have changed long ago.
+// awaitMore returns when there may be something to apply, and when one of ps was closed or has another definition. It
+// stores states meanwhile that have changed long ago.
 func awaitMore(ctx context.Context, ps []*projection) error {
-	at := uint64(toVisible)
+	feeds := make([]*feed, len(ps))
+	f := &follower{store: ps[0].store, at: toVisible}
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	for _, p := range ps {
-		at = min(at, p.position())
-		defer context.AfterFunc(p.life, func() { cancel(ErrClosed) })()
+	for i, p := range ps {
+		p.mu.RLock()
+		feeds[i] = &feed{def: p.def}
+		f.at = min(f.at, p.live.at)
+		term := p.term
+		p.mu.RUnlock()
+		defer context.AfterFunc(term, func() { cancel(nil) })()
 	}
+	f.q = unionOf(feeds)
+	defer f.close()
 	for {
 		until, due := storeDue(ps)
-		waitingToo, stop := waiting, context.CancelFunc(func() {})
+		inTime, stop := waiting, context.CancelFunc(func() {})
 		if due {
-			waitingToo, stop = context.WithDeadline(waiting, until)
+			inTime, stop = context.WithDeadline(waiting, until)
 		}
-		err := awaitMatch(waitingToo, ps, at)
-		timedOut := waitingToo.Err() != nil && waiting.Err() == nil
+		err := f.wait(inTime)
+		timedOut := inTime.Err() != nil && waiting.Err() == nil
 		stop()
 		switch {
-		case timedOut:
-		case waiting.Err() != nil && ctx.Err() == nil:
-			return nil // one was closed, as the next catch-up will say
+		case err != nil && timedOut:
+		case err != nil && waiting.Err() != nil && ctx.Err() == nil:
+			return nil // what has become of it, the next catch-up will say
 		default:
 			return err
 		}
 	}
-}
-
-// awaitMatch returns when there may be events behind a sequence that one of ps wants.
-func awaitMatch(ctx context.Context, ps []*projection, at uint64) error {
-	feeds := make([]*feed, len(ps))
-	for i, p := range ps {
-		p.mu.RLock()
-		feeds[i] = &feed{def: p.def}
-		p.mu.RUnlock()
-	}
-	f := &follower{store: ps[0].store, q: unionOf(feeds), at: at}
-	return f.wait(ctx)
 }
 
 // storeDue stores the states that are due, and returns when the next one will be; due is false when none will.

@@ -287,7 +287,7 @@ func (p *projection) thin(dir vfs.Dir, def *projecting) error {
 		switch v := f.Version; {
 		case v == def.key.Version:
 			own = append(own, f)
-		case v < def.key.Version && !p.store.projections.has(p.name, v):
+		case v < def.key.Version && !p.store.projections.besides(p, v):
 			remove = append(remove, f)
 		}
 	}

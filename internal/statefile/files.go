@@ -99,6 +99,9 @@ func Read(dir vfs.Dir, f Found, k *Key, most int64) (State, error) {
 		return State{}, err
 	}
 	s, err := decode(f.File, b, k)
+	if err == nil && int64(len(s.Data)) > most {
+		return State{}, flaw(f.File, 0, "size", ErrLimit)
+	}
 	if err == nil && (s.At != f.At || k.Version != f.Version) {
 		err = flaw(f.File, offAt, "name of the file", ErrDamaged)
 	}

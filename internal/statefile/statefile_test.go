@@ -185,7 +185,7 @@ func TestWriteReadList(t *testing.T) {
 		if err != nil || !equal(got, s) {
 			t.Errorf("Read = %+v, %v, want %+v", got, err, s)
 		}
-		if _, err := Read(dir, f, k, int64(len(s.Data))-mostWithout); !errors.Is(err, ErrLimit) {
+		if _, err := Read(dir, f, k, int64(len(s.Data))-1); !errors.Is(err, ErrLimit) {
 			t.Errorf("Read of more than allowed = %v, want ErrLimit", err)
 		}
 	}
