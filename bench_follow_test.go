@@ -60,10 +60,10 @@ func BenchmarkFollowIdle(b *testing.B) {
 		writers int
 		events  int
 	}{
-		{"always/1", batpak.SyncAlways, 1, 300},
-		{"always/64", batpak.SyncAlways, 64, 20_000},
-		{"never/1", batpak.SyncNever, 1, 60_000},
-		{"never/64", batpak.SyncNever, 64, 60_000},
+		{"always/1", batpak.SyncAlways, 1, 100},
+		{"always/64", batpak.SyncAlways, 64, 3000},
+		{"never/1", batpak.SyncNever, 1, 10_000},
+		{"never/64", batpak.SyncNever, 64, 10_000},
 	} {
 		for _, followers := range []int{1, 1000} {
 			b.Run(fmt.Sprintf("%s/followers=%d", bb.name, followers), func(b *testing.B) {

@@ -42,13 +42,13 @@ func TestReaderFollowsByTurns(t *testing.T) {
 				}
 				feeds = append(feeds, startFollow(ctx, r, q))
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			calls.Store(0)
-			time.Sleep(10 * time.Second)
+			<-time.After(10 * time.Second)
 			looks[n] = calls.Load()
 			appendN(t, st, 1)
 			for range 100 { // something comes all the time: every look finds it
-				time.Sleep(2 * every)
+				<-time.After(2 * every)
 				appendN(t, st, 1)
 				was := time.Now()
 				ev := <-feeds[0].events
@@ -56,7 +56,7 @@ func TestReaderFollowsByTurns(t *testing.T) {
 					t.Errorf("event %d took %v", ev.Seq, time.Since(was))
 				}
 			}
-			time.Sleep(10 * every)
+			<-time.After(10 * every)
 			last := st.Visible()
 			for i, f := range feeds {
 				seqs := f.seqs()
@@ -96,7 +96,7 @@ func TestReaderFollowsRolledBack(t *testing.T) {
 		f := startFollow(t.Context(), r, batpak.Query{})
 		fillStore(t, st, 50)
 		mustClose(t, st)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if n := len(f.seqs()); n != 80 {
 			t.Errorf("%d events, want 80", n)
 		}

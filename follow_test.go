@@ -96,7 +96,7 @@ func TestFollowEnds(t *testing.T) {
 	}{
 		{"context", batpak.Query{}, func(_ *testing.T, _ *batpak.Store, cancel context.CancelCauseFunc) { cancel(cause) },
 			[]error{batpak.ErrCanceled, cause}, []uint64{1, 2, 3}},
-		{"deadline", batpak.Query{}, func(*testing.T, *batpak.Store, context.CancelCauseFunc) { time.Sleep(2 * time.Minute) },
+		{"deadline", batpak.Query{}, func(*testing.T, *batpak.Store, context.CancelCauseFunc) { <-time.After(2 * time.Minute) },
 			[]error{batpak.ErrCanceled, context.DeadlineExceeded}, []uint64{1, 2, 3}},
 		{"close", batpak.Query{}, func(t *testing.T, st *batpak.Store, _ context.CancelCauseFunc) { mustClose(t, st) },
 			[]error{batpak.ErrClosed}, []uint64{1, 2, 3}},

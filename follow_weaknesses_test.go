@@ -158,7 +158,7 @@ func TestReadWeakness32_ManyReadersFollowOneWriter(t *testing.T) {
 			feeds = append(feeds, startFollow(ctx, r, batpak.Query{}))
 		}
 		fillStore(t, st, 100)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		for _, f := range feeds {
 			if got := f.seqs(); len(got) != 100 || got[0] != 1 || got[99] != 100 {
 				t.Errorf("a reader has %d", got)

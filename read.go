@@ -88,10 +88,7 @@ func (r *reading) again(ctx context.Context) bool {
 		r.after.renewed = false
 	}
 	if err := r.store.mend(ctx, &r.after, err); err != nil {
-		if err != ErrClosed {
-			err = fmt.Errorf("read: %w", err)
-		}
-		r.yield(event.Event{}, err)
+		r.yield(event.Event{}, fmt.Errorf("read: %w", err))
 		return false
 	}
 	switch {
