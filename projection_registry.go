@@ -14,7 +14,7 @@ type ProjectionStatus struct {
 	Name     string
 	Version  uint32
 	At       uint64               // position: every visible event up to here was applied
-	Behind   uint64               // sequences from there to the visible end
+	Behind   uint64               // sequences from there to the visible end; nothing that it selects need be among them
 	Applied  uint64               // events that are in the state
 	Snapshot uint64               // position of the newest stored state; 0 for none
 	Failed   *ProjectionError     // nil unless a fold has failed
