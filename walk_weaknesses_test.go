@@ -52,7 +52,7 @@ func TestReadWeakness02_EveryByteIsVerified(t *testing.T) {
 		}
 	}, nil)
 	tried := 0
-	for at := 0; at < size; at += thinned(3, 1, 1) {
+	for at := 0; at < size; at += min(thinned(3, 1, 1), 7) {
 		// Sequence and ID are what the index finds it by, and the layout follows flags and lengths.
 		const id, flags, version, lengths, names = 8 + event.IDLen, 42, 44, 46, 50
 		if at < id || at >= flags && at < version || at >= lengths && at < names {
