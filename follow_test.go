@@ -346,7 +346,7 @@ func TestFollowersAreWokenForWhatConcernsThem(t *testing.T) {
 			}
 			for i := range feeds {
 				var seqs []uint64
-				if selectsNaively(&queries[i], &ev) {
+				if matches(&queries[i], &ev) {
 					seqs = []uint64{ev.Seq}
 					want++
 				}

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -270,24 +269,6 @@ func randomFollow(rng *rand.Rand) (q batpak.Query) {
 	return q
 }
 
-// selectsNaively reports whether q selects ev, as its documentation says.
-func selectsNaively(q *batpak.Query, ev *event.Event) bool {
-	entity := ev.Coordinate.Entity()
-	begins := func(p string) bool { return strings.HasPrefix(entity, p) }
-	for _, tag := range q.Tags {
-		if !slices.Contains(ev.Tags, tag) {
-			return false
-		}
-	}
-	kind := len(q.Kinds)+len(q.Categories) == 0 && !ev.Kind.Reserved() || slices.Contains(q.Kinds, ev.Kind) ||
-		slices.Contains(q.Categories, ev.Kind.Category())
-	return (q.Entity == "" || q.Entity == entity) &&
-		(len(q.Entities) == 0 || slices.Contains(q.Entities, entity)) &&
-		begins(q.EntityPrefix) && (len(q.EntityPrefixes) == 0 || slices.ContainsFunc(q.EntityPrefixes, begins)) &&
-		(q.Scope == "" || q.Scope == ev.Coordinate.Scope()) && kind &&
-		(q.Correlation == event.ID{} || q.Correlation == ev.Correlation)
-}
-
 // follow follows st until it ends, or, unless last is zero, up to that sequence. It breaks off now and then.
 func (f *modelFollower) follow(st *batpak.Store, last uint64) error {
 	for {
@@ -354,7 +335,7 @@ func (w *followWorld) finish(t *testing.T) {
 		}
 		var want []event.Event
 		for j := range log {
-			if selectsNaively(&f.q, &log[j]) {
+			if matches(&f.q, &log[j]) {
 				want = append(want, log[j])
 			}
 		}
