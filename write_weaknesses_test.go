@@ -20,10 +20,7 @@ import (
 
 // writeWeaknesses says for each weakness of the older system's write path which tests our design passes and its design would
 // fail. Those that concern an open are in weaknesses_test.go.
-var writeWeaknesses = [...]struct {
-	what  string
-	tests string // names, or why there is nothing to test
-}{
+var writeWeaknesses = [...]weakness{
 	1:  {"frame bloat", "TestPlainFrameOverhead TestAllocationsPerEvent"},
 	2:  {"the chain is not a chain", "TestBodyHash TestEveryBitIsHashed TestVerifyEveryBit"},
 	3:  {"acknowledged before durable", "TestI1_AcknowledgedIsThereAfterAnyCrash TestI3_NothingVisibleCanVanish"},
@@ -60,22 +57,35 @@ var writeWeaknesses = [...]struct {
 	34: {"explicit causation is overridden", "TestWeaknessW34_CauseIsNotOverridden"},
 }
 
+// A weakness is one of the older system's.
+type weakness struct {
+	what  string
+	tests string // names, or why there is nothing to test
+}
+
 // TestWriteWeaknesses: every one is named, and so are tests that exist.
-func TestWriteWeaknesses(t *testing.T) {
+func TestWriteWeaknesses(t *testing.T) { checkWeaknesses(t, "W", writeWeaknesses[:], 34) }
+
+// checkWeaknesses checks a table of n weaknesses, which begins with 1.
+func checkWeaknesses(t *testing.T, letter string, table []weakness, n int) {
+	t.Helper()
+	if len(table) != n+1 {
+		t.Fatalf("%d weaknesses, want %d", len(table)-1, n)
+	}
 	exist := testNames(t)
-	for number := 1; number <= 34; number++ {
-		w := writeWeaknesses[number]
-		if strings.HasPrefix(w.tests, "-: ") {
-			t.Logf("W%d, %s: %s", number, w.what, w.tests[3:])
+	for i, w := range table[1:] {
+		number := i + 1
+		if why, ok := strings.CutPrefix(w.tests, "-: "); ok {
+			t.Logf("%s%d, %s: %s", letter, number, w.what, why)
 			continue
 		}
 		for _, name := range strings.Fields(w.tests) {
 			if !exist[name] {
-				t.Errorf("W%d, %s: there is no %s", number, w.what, name)
+				t.Errorf("%s%d, %s: there is no %s", letter, number, w.what, name)
 			}
 		}
 		if w.tests == "" {
-			t.Errorf("W%d has no test", number)
+			t.Errorf("%s%d has no test", letter, number)
 		}
 	}
 }
