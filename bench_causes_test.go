@@ -3,7 +3,6 @@ package batpak_test
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"batpak"
@@ -42,20 +41,7 @@ func BenchmarkCauses(b *testing.B) {
 			effects[root] = append(effects[root], receipts[90*(k+1)].ID)
 		}
 	}
-	big := drafts[0]
-	big.Payload = []byte(strings.Repeat("x", 16<<20))
-	for range 4 {
-		if _, err := st.Append(b.Context(), big); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := st.Close(); err != nil { // which waits for the seals
-		b.Fatal(err)
-	}
-	if st, err = batpak.Open(dir, nil); err != nil {
-		b.Fatal(err)
-	}
-	defer st.Close()
+	st = sealAll(b, st, dir)
 	warm := roots[:200]
 	b.Run("floor/10 events by ID", func(b *testing.B) {
 		b.ReportAllocs()

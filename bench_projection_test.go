@@ -1,7 +1,6 @@
 package batpak_test
 
 import (
-	"runtime"
 	"testing"
 
 	"batpak"
@@ -32,19 +31,7 @@ func countingDef(name string) batpak.ProjectionDef[kindCounts] {
 // in one pass.
 func BenchmarkProjection(b *testing.B) {
 	st := newReadStore(b)
-	b.Run("floor", func(b *testing.B) {
-		maps, at := st.mappedFrames(b)
-		b.ReportAllocs()
-		buf := make([]byte, 256<<10)
-		var sum uint32
-		for b.Loop() {
-			for _, m := range maps {
-				sum += bareWalk(m, buf)
-			}
-		}
-		runtime.KeepAlive(sum)
-		perSecond(b, len(at))
-	})
+	b.Run("floor", st.scanFloor)
 	b.Run("read", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -59,55 +59,20 @@ func newQueryStore(b *testing.B) (*batpak.Store, string) {
 			b.Fatal(err)
 		}
 	}
-	big := batpak.Draft{Coordinate: coordinate.MustNew("z", "z"), Kind: event.MustKind(14, 1), Payload: make([]byte, 16<<20)}
-	for range 4 { // fill the active segment, so that all others are sealed
-		if _, err := st.Append(b.Context(), big); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := st.Close(); err != nil { // which waits for the seals
-		b.Fatal(err)
-	}
-	if st, err = batpak.Open(dir, nil); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { st.Close() })
-	return st, dir
+	return sealAll(b, st, dir), dir
 }
 
 // hotFrames maps the segments of the store and returns the places of the frames of those streams, by stream.
 func hotFrames(b *testing.B, dir string) (maps []*vfs.Map, at [20][]framePlace) {
 	b.Helper()
-	d, err := vfs.OS.OpenDir(dir, vfs.DirOptions{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer d.Close()
-	for id := uint64(1); len(at[19]) < readEvents/1000; id++ {
-		m, err := d.Map(segment.Name(id))
-		if err != nil {
-			b.Fatal(err)
+	maps = mapFrames(b, dir, func(f *segment.Frame, p framePlace) bool {
+		raw, err := event.DecodeBody(f.Body)
+		var stream int
+		if n, _ := fmt.Sscanf(string(raw.Entity), "hot:%02d", &stream); n == 1 && err == nil {
+			at[stream] = append(at[stream], p)
 		}
-		b.Cleanup(func() { m.Close() })
-		head := make([]byte, segment.MaxHeaderLen)
-		m.ReadAt(head, 0)
-		h, err := segment.DecodeHeader(head, id)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for sc := segment.NewScanner(m, &h, h.Len(), int64(m.Len())); sc.Next(); {
-			f := sc.Frame()
-			if f.Type != segment.TypeEvent {
-				continue
-			}
-			raw, err := event.DecodeBody(f.Body)
-			var stream int
-			if n, _ := fmt.Sscanf(string(raw.Entity), "hot:%02d", &stream); n == 1 && err == nil {
-				at[stream] = append(at[stream], framePlace{len(maps), f.Offset, int(f.Len())})
-			}
-		}
-		maps = append(maps, m)
-	}
+		return len(at[19]) < readEvents/1000 // the last of them comes last
+	})
 	return maps, at
 }
 

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 
 	"batpak"
@@ -59,14 +58,9 @@ func writeBench(b *testing.B, dir string, n int, full bool) (ids []event.ID) {
 			ids = append(ids, receipt.ID)
 		}
 	}
-	big := drafts[0]
-	big.Payload = []byte(strings.Repeat("x", 16<<20))
-	for i := 0; i < 4 && full; i++ {
-		if _, err := st.Append(b.Context(), big); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := st.Close(); err != nil { // which waits for the seals
+	if full {
+		fillAndClose(b, st)
+	} else if err := st.Close(); err != nil {
 		b.Fatal(err)
 	}
 	return ids
@@ -75,12 +69,23 @@ func writeBench(b *testing.B, dir string, n int, full bool) (ids []event.ID) {
 // mappedFrames maps the segments of the read store and returns the place of every event frame.
 func (r *readStore) mappedFrames(b *testing.B) (maps []*vfs.Map, at []framePlace) {
 	b.Helper()
-	d, err := vfs.OS.OpenDir(r.dir, vfs.DirOptions{})
+	maps = mapFrames(b, r.dir, func(_ *segment.Frame, p framePlace) bool {
+		at = append(at, p)
+		return len(at) < readEvents
+	})
+	return maps, at
+}
+
+// mapFrames maps the segments of a store, one after the other, and calls fn with their event frames until it returns false.
+func mapFrames(b *testing.B, dir string, fn func(*segment.Frame, framePlace) bool) (maps []*vfs.Map) {
+	b.Helper()
+	d, err := vfs.OS.OpenDir(dir, vfs.DirOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer d.Close()
-	for id := uint64(1); len(at) < readEvents; id++ {
+	for more := true; more; {
+		id := uint64(len(maps) + 1)
 		m, err := d.Map(segment.Name(id))
 		if err != nil {
 			b.Fatal(err)
@@ -92,14 +97,55 @@ func (r *readStore) mappedFrames(b *testing.B) (maps []*vfs.Map, at []framePlace
 		if err != nil {
 			b.Fatal(err)
 		}
-		for sc := segment.NewScanner(m, &h, h.Len(), int64(m.Len())); sc.Next() && len(at) < readEvents; {
+		for sc := segment.NewScanner(m, &h, h.Len(), int64(m.Len())); more && sc.Next(); {
 			if f := sc.Frame(); f.Type == segment.TypeEvent {
-				at = append(at, framePlace{len(maps), f.Offset, int(f.Len())})
+				more = fn(f, framePlace{len(maps), f.Offset, int(f.Len())})
 			}
 		}
 		maps = append(maps, m)
 	}
-	return maps, at
+	return maps
+}
+
+// scanFloor walks the mapped frames of all events and checksums every body: what a scan cannot do without.
+func (r *readStore) scanFloor(b *testing.B) {
+	maps, at := r.mappedFrames(b)
+	b.ReportAllocs()
+	buf := make([]byte, 256<<10)
+	var sum uint32
+	for b.Loop() {
+		for _, m := range maps {
+			sum += bareWalk(m, buf)
+		}
+	}
+	runtime.KeepAlive(sum)
+	perSecond(b, len(at))
+}
+
+// sealAll fills the active segment, so that all before it are sealed, and opens the store anew.
+func sealAll(b *testing.B, st *batpak.Store, dir string) *batpak.Store {
+	b.Helper()
+	fillAndClose(b, st)
+	st, err := batpak.Open(dir, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { st.Close() })
+	return st
+}
+
+// fillAndClose fills the active segment and closes the store, which waits for the seals.
+func fillAndClose(b *testing.B, st *batpak.Store) {
+	b.Helper()
+	big := batpak.Draft{Coordinate: coordinate.MustNew("z", "z"), Kind: event.MustKind(14, 1), Payload: make([]byte, 16<<20)}
+	for range 4 {
+		if _, err := st.Append(b.Context(), big); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := st.Close(); err != nil {
+		b.Fatal(err)
+	}
 }
 
 type framePlace struct {
@@ -138,19 +184,7 @@ func BenchmarkEventByID(b *testing.B) {
 // BenchmarkScan reads all events in commit order. The floor walks the same mapped frames and checksums every body.
 func BenchmarkScan(b *testing.B) {
 	st := newReadStore(b)
-	b.Run("floor", func(b *testing.B) {
-		maps, at := st.mappedFrames(b)
-		b.ReportAllocs()
-		buf := make([]byte, 256<<10)
-		var sum uint32
-		for b.Loop() {
-			for _, m := range maps {
-				sum += bareWalk(m, buf)
-			}
-		}
-		runtime.KeepAlive(sum)
-		perSecond(b, len(at))
-	})
+	b.Run("floor", st.scanFloor)
 	for _, borrow := range []bool{true, false} {
 		b.Run(fmt.Sprintf("batpak/borrow=%v", borrow), func(b *testing.B) {
 			b.ReportAllocs()

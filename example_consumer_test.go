@@ -3,7 +3,6 @@ package batpak_test
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"batpak"
 	"batpak/coordinate"
@@ -13,18 +12,12 @@ import (
 // A consumer sends a mail for each order that was placed: every order at least once, also after a crash. What cannot be
 // sent is parked after five attempts, and the others go on.
 func ExampleConsumer_Run() {
-	dir, _ := os.MkdirTemp("", "batpak-example-")
-	defer os.RemoveAll(dir)
-	st, err := batpak.Open(dir, nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer st.Close()
+	st, done := exampleStore(nil)
+	defer done()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	for _, order := range []string{"order:1", "order:2"} {
-		_, err = st.Append(ctx, batpak.Draft{Coordinate: coordinate.MustNew(order, "eu"), Kind: event.MustKind(1, 1)})
+		_, err := st.Append(ctx, batpak.Draft{Coordinate: coordinate.MustNew(order, "eu"), Kind: event.MustKind(1, 1)})
 		if err != nil {
 			fmt.Println(err)
 		}
@@ -58,14 +51,8 @@ func ExampleConsumer_Run() {
 // A reactor answers each order with an invoice: one, whatever crashes, since the invoice and the position are committed
 // together.
 func ExampleConsumer_React() {
-	dir, _ := os.MkdirTemp("", "batpak-example-")
-	defer os.RemoveAll(dir)
-	st, err := batpak.Open(dir, nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer st.Close()
+	st, done := exampleStore(nil)
+	defer done()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	order, err := st.Append(ctx, batpak.Draft{Coordinate: coordinate.MustNew("order:1", "eu"), Kind: event.MustKind(1, 1)})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"os"
 
 	"batpak"
 	"batpak/coordinate"
@@ -18,16 +17,8 @@ type Sales struct {
 }
 
 func ExampleNewProjection() {
-	dir, err := os.MkdirTemp("", "batpak")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	st, err := batpak.Open(dir, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer st.Close()
+	st, done := exampleStore(nil)
+	defer done()
 	ctx := context.Background()
 
 	type placed struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"os"
 
 	"batpak"
 	"batpak/coordinate"
@@ -13,16 +12,8 @@ import (
 
 // The same query reads, counts and decides. A page begins behind the last event of the one before.
 func ExampleQuery() {
-	dir, err := os.MkdirTemp("", "batpak")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	st, err := batpak.Open(dir, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer st.Close()
+	st, done := exampleStore(nil)
+	defer done()
 	ctx := context.Background()
 	for i, entity := range []string{"order:1", "order:2", "user:7", "order:1", "order:3", "user:7", "order:2"} {
 		d := batpak.Draft{Coordinate: coordinate.MustNew(entity, "eu"), Kind: event.MustKind(1, i%3)}
