@@ -66,7 +66,8 @@ func keepUp(ctx context.Context, ps []*projection) error {
 			err = &CanceledError{Err: context.Cause(ctx)}
 		}
 		if err != nil {
-			return joined(append(ended, err))
+			// Who has failed in this pass says so, too.
+			return joined(append(append(ended, failures(ps)...), err))
 		}
 		for i, err := range slices.Backward(errs) {
 			if err != nil {
@@ -81,6 +82,18 @@ func keepUp(ctx context.Context, ps []*projection) error {
 			return joined(append(ended, err))
 		}
 	}
+}
+
+// failures returns why those of ps stand still that a fold has failed.
+func failures(ps []*projection) (errs []error) {
+	for _, p := range ps {
+		p.mu.RLock()
+		if p.failed != nil {
+			errs = append(errs, p.failed)
+		}
+		p.mu.RUnlock()
+	}
+	return errs
 }
 
 // awaitMore returns when there may be something to apply, and when one of ps was closed or has another definition. It
