@@ -1,53 +1,67 @@
 package main
 
 import (
+	"math"
 	"slices"
-	"unicode/utf8"
 )
 
-// A layout says where everything of a picture stands, in pixels. Time runs to the right: a layer holds events that follow
-// each other in commit order, that have the same cause, and that are of different entities. Each entity has a row; rows are
-// ordered by their first event.
+// A layout says where everything of a picture stands, in pixels. Time runs downwards: a layer holds events that follow
+// each other in commit order, that have the same cause, and that are of different entities. Each entity has a column;
+// columns are ordered by their first event.
 //
-//	             layer   layer   layer
-//	             time    time    time
-//	entity a     [#1]            [#4]
-//	entity b             [#2]
-//	entity c             [#3]
+//	              entity   entity   entity
+//	              a        b        c
+//	layer  time   [#1]
+//	layer  time            [#2]     [#3]
+//	layer  time   [#4]
 type layout struct {
-	g     *graph
-	boxes []box  // one for each node, in the same order
-	edges []edge // what leads to an event that is drawn, from its cause
-	rows  []row
+	g       *graph
+	boxes   []box  // one for each node, in the same order
+	edges   []edge // what leads to an event that is drawn, from its cause
+	columns []column
+	layers  []int // where the nodes of each begin
+	heads   []head
 
-	layers, pitch int // how many, and from one to the next
-	nodeW         int
-	left, top     int // where layers and rows begin
-	bottom        int // below the last row
+	nodeW, pitch int // of a column: its nodes, and from one to the next
+	gap          int // from a layer to the next, or to the names between them
+	left, right  int // of the first column, and behind the last one
+	bottom       int // below the last layer
 }
 
 const (
-	rowPitch  = 38
-	nodeH     = 30
-	headH     = 104 // above the rows
-	nameMost  = 34  // characters of a name
-	nameW     = 7   // of one of them, at most
-	wideMost  = 9   // layers that have room for wide nodes
-	legendGap = 34
+	nodeH    = 30
+	titleH   = 64  // above the names
+	marginW  = 20  // beside everything
+	timesW   = 74  // beside the columns
+	headGap  = 16  // from the names at the top to the first layer
+	nameMost = 30  // characters of a name
+	nameTurn = -50 // degrees
+
+	legendGap = 34 // below the layers
+)
+
+// layersBelowNames is how many layers follow each other before the names of columns are written again, so that a name is
+// always near; a rest of at most fewLayers goes without.
+const (
+	layersBelowNames = 16
+	fewLayers        = 3
 )
 
 // A box is where a node stands.
 type box struct {
-	row, layer int
-	x, y       int // upper left corner
+	column, layer int
+	x, y          int // upper left corner
 }
 
-// A row is what one entity has.
-type row struct {
-	name       string // "" for events that are not in the store
-	y          int    // middle
-	first, end int    // x of its first node, and behind its last one
+// A column is what one entity has.
+type column struct {
+	name string // "" for events that are not in the store
+	x    int    // middle
+	end  int    // below its last node
 }
+
+// A head is the name of a column, written above it or once more further down.
+type head struct{ column, y int }
 
 // A point is a place in the picture.
 type point struct{ x, y int }
@@ -60,25 +74,17 @@ type edge struct {
 
 // arrange lays g out.
 func arrange(g *graph) *layout {
-	l := &layout{g: g, top: headH}
+	l := &layout{g: g}
 	at := make(map[string]int)
-	longest := 0
 	for i := range g.nodes {
 		name := g.nodes[i].entity()
 		if _, ok := at[name]; !ok {
-			at[name] = len(l.rows)
-			l.rows = append(l.rows, row{name: name})
-			longest = max(longest, min(utf8.RuneCountInString(name), nameMost))
+			at[name] = len(l.columns)
+			l.columns = append(l.columns, column{name: name})
 		}
-		l.boxes = append(l.boxes, box{row: at[name], layer: l.layerOf(i, at[name])})
+		l.boxes = append(l.boxes, box{column: at[name], layer: l.layerOf(i, at[name])})
 	}
-	l.layers = l.boxes[len(l.boxes)-1].layer + 1
-	l.bottom = l.top + len(l.rows)*rowPitch
-	l.nodeW, l.pitch = 56, 94
-	if l.layers <= wideMost {
-		l.nodeW, l.pitch = 84, 136
-	}
-	l.left = 20 + max(longest, 11)*nameW + l.gap()
+	l.fit(l.boxes[len(l.boxes)-1].layer + 1)
 	l.place()
 	for i := range g.nodes {
 		if cause := g.nodes[i].cause; cause >= 0 && l.boxes[cause].layer < l.boxes[i].layer {
@@ -88,79 +94,120 @@ func arrange(g *graph) *layout {
 	return l
 }
 
-// gap is the room to the left of a layer, where its band begins, and behind the names.
-func (l *layout) gap() int { return (l.pitch-l.nodeW)/2 + 8 }
-
 // layerOf returns the layer of node i, when all before it have theirs.
-func (l *layout) layerOf(i, row int) int {
+func (l *layout) layerOf(i, column int) int {
 	if i == 0 {
 		return 0
 	}
 	layer := l.boxes[i-1].layer
 	n, before := &l.g.nodes[i], &l.g.nodes[i-1]
-	taken := slices.ContainsFunc(l.boxes, func(b box) bool { return b.layer == layer && b.row == row })
+	taken := slices.ContainsFunc(l.boxes, func(b box) bool { return b.layer == layer && b.column == column })
 	if taken || n.cause < 0 || n.cause != before.cause {
 		return layer + 1
 	}
 	return layer
 }
 
-// place gives boxes and rows their places.
+// fit chooses sizes: the more there is, the closer it stands.
+func (l *layout) fit(layers int) {
+	l.layers = make([]int, layers)
+	l.gap = 34
+	if layers > 2*layersBelowNames {
+		l.gap = 28
+	}
+	switch n := len(l.columns); {
+	case n <= 12:
+		l.nodeW, l.pitch = 72, 92
+	case n <= 30:
+		l.nodeW, l.pitch = 56, 66
+	default:
+		l.nodeW, l.pitch = 42, 48
+	}
+	last := &l.g.nodes[len(l.g.nodes)-1]
+	if least := textWidth(last.number()) + 13; least > l.nodeW { // a sequence is written whole
+		l.nodeW, l.pitch = least, l.pitch+least-l.nodeW
+	}
+	l.left = marginW + timesW + (l.pitch-l.nodeW)/2
+}
+
+// place gives layers, columns, names and boxes their places.
 func (l *layout) place() {
+	for i := range l.columns {
+		l.columns[i].x = l.left + i*l.pitch + l.nodeW/2
+	}
+	y := titleH
+	for layer := range l.layers {
+		if rest := len(l.layers) - layer; layer == 0 || layer%layersBelowNames == 0 && rest > fewLayers {
+			end := layer + layersBelowNames
+			if len(l.layers)-end <= fewLayers {
+				end = len(l.layers)
+			}
+			y = l.placeNames(layer, end, y)
+		}
+		l.layers[layer] = y
+		y += nodeH + l.gap
+	}
+	l.bottom = y - l.gap
+	l.right = max(l.right, l.left+len(l.columns)*l.pitch)
 	for i := range l.boxes {
 		b := &l.boxes[i]
-		b.x, b.y = l.left+b.layer*l.pitch, l.top+b.row*rowPitch+(rowPitch-nodeH)/2
-		r := &l.rows[b.row]
-		if r.end == 0 {
-			r.y, r.first = b.y+nodeH/2, b.x
+		c := &l.columns[b.column]
+		b.x, b.y = c.x-l.nodeW/2, l.layers[b.layer]
+		c.end = b.y + nodeH
+	}
+}
+
+// placeNames places names above a layer: at the top those of all columns, further down those of columns that have nodes before
+// the layer end, where names are written again. It returns where the layer begins.
+func (l *layout) placeNames(layer, end, y int) int {
+	sin, cos := math.Sincos(-nameTurn * math.Pi / 180)
+	named := make([]bool, len(l.columns))
+	for _, b := range l.boxes {
+		if layer == 0 || b.layer >= layer && b.layer < end {
+			named[b.column] = true
 		}
-		r.end = b.x + l.nodeW
 	}
-}
-
-// free reports whether no node stands in a row between two layers.
-func (l *layout) free(row, from, to int) bool {
-	return !slices.ContainsFunc(l.boxes, func(b box) bool { return b.row == row && b.layer > from && b.layer < to })
-}
-
-// arrow is how far from the node an edge ends, for its head.
-const arrow = 6
-
-// route leads an edge from a cause to its effect, past all others: up and down it goes between layers only, where there are
-// no nodes; along it goes in the row of either end, where that is free, or between rows.
-func (l *layout) route(cause, effect int) []point {
-	from, to := &l.boxes[cause], &l.boxes[effect]
-	start := point{from.x + l.nodeW, from.y + nodeH/2}
-	end := point{to.x - arrow, to.y + nodeH/2}
-	gap := l.pitch - l.nodeW - arrow
-	// Where the gap behind the cause ends, and the one before the effect begins.
-	behind, before := point{start.x + gap, end.y}, point{end.x - gap, start.y}
-	switch {
-	case to.layer == from.layer+1:
-		return append([]point{start}, bend(start, end)...)
-	case l.free(to.row, from.layer, to.layer):
-		return slices.Concat([]point{start}, bend(start, behind), straight(behind, end))
-	case l.free(from.row, from.layer, to.layer):
-		return slices.Concat([]point{start}, straight(start, before), bend(before, end))
+	longest := 0
+	for i, ok := range named {
+		if ok {
+			width := textWidth(l.columns[i].heading())
+			longest = max(longest, width)
+			l.right = max(l.right, l.columns[i].x+int(float64(width)*cos)+marginW)
+		}
 	}
-	// Between two rows: beside the effect's, on the side of the cause. Edges of different causes part a little.
-	side := 1
-	if from.row < to.row {
-		side = -1
+	y += int(float64(longest) * sin)
+	for i, ok := range named {
+		if ok {
+			l.heads = append(l.heads, head{i, y})
+		}
 	}
-	y := end.y + side*(rowPitch/2) + cause%5 - 2
-	behind.y, before.y = y, y
-	return slices.Concat([]point{start}, bend(start, behind), straight(behind, before), bend(before, end))
+	if layer > 0 {
+		return y + l.gap // for arrows
+	}
+	return y + headGap
 }
 
-// bend returns a curve that leaves and arrives to the right.
-func bend(from, to point) []point {
-	half := (to.x - from.x) / 2
-	return []point{{from.x + half, from.y}, {to.x - half, to.y}, to}
+// heading returns the name of a column, as it is drawn.
+func (c *column) heading() string {
+	if c.name == "" {
+		return "not in view"
+	}
+	return shortName(c.name, nameMost)
 }
 
-// straight returns a line as a curve.
-func straight(from, to point) []point {
-	third := (to.x - from.x) / 3
-	return []point{{from.x + third, from.y}, {to.x - third, to.y}, to}
+// textWidth returns how wide a text is, about.
+func textWidth(s string) int {
+	width := 0.0
+	for _, r := range s {
+		if r >= 0x1100 { // most of these are wide
+			width += 5
+		}
+		width += 6.5
+	}
+	return int(width)
+}
+
+// free reports whether no node stands in a column between two layers.
+func (l *layout) free(column, from, to int) bool {
+	return !slices.ContainsFunc(l.boxes, func(b box) bool { return b.column == column && b.layer > from && b.layer < to })
 }

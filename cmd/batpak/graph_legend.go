@@ -6,7 +6,7 @@ import (
 
 // legend says what the marks mean, below the picture: only those that are in it.
 func (d *svgDrawing) legend() {
-	x, y := 20, d.bottom+legendGap
+	x, y := marginW, d.bottom+legendGap
 	entry := func(mark func(), text string) {
 		mark()
 		d.f("<text class=\"s\" x=\"%d\" y=\"%d\">%s</text>\n", x+32, y+4, xmlText(text))
@@ -45,7 +45,7 @@ func (d *svgDrawing) legend() {
 			entry(e.mark, e.text)
 		}
 	}
-	x, y = 20, y+26
+	x, y = marginW, y+26
 	for i, k := range d.kinds {
 		text := "kind " + k.String()
 		if i == kindColors {

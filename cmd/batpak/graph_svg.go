@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"batpak"
 	"batpak/event"
@@ -21,6 +22,7 @@ text{font:11px ui-sans-serif,system-ui,"Segoe UI",Helvetica,Arial,sans-serif;fil
 .t{font-size:10px}
 .m{text-anchor:middle}
 .r{text-anchor:end}
+.c,.o{stroke:#ffffff;stroke-width:3px;stroke-linejoin:round;paint-order:stroke}
 .g{stroke:#d8dee4;stroke-dasharray:2 4;fill:none}
 .b{fill:#f6f8fa;opacity:.7}
 .n{fill:#ffffff;stroke:#8c959f;stroke-width:1.2}
@@ -35,7 +37,7 @@ text{font:11px ui-sans-serif,system-ui,"Segoe UI",Helvetica,Arial,sans-serif;fil
 .x.p{fill:#bc4c00}
 .k0{fill:#0969da}.k1{fill:#1a7f37}.k2{fill:#8250df}.k3{fill:#bf8700}.k4{fill:#cf222e}.k5{fill:#1b7c83}.k6{fill:#6e7781}
 @media (prefers-color-scheme:dark){
-text{fill:#d1d7e0}.bg{fill:#0d1117}.s,.t{fill:#8d96a0}.g{stroke:#30363d}.b{fill:#161b22}
+text{fill:#d1d7e0}.bg{fill:#0d1117}.c,.o{stroke:#0d1117}.s,.t{fill:#8d96a0}.g{stroke:#30363d}.b{fill:#161b22}
 .n{fill:#161b22;stroke:#6e7681}.n.a{fill:#3b2011;stroke:#f0883e}.n.q{stroke:#3d444d}.k{fill:#9198a1}
 .e{stroke:#6e7681}.e.p{stroke:#f0883e}.x{fill:#6e7681}.x.p{fill:#f0883e}
 .k0{fill:#4493f8}.k1{fill:#3fb950}.k2{fill:#ab7df8}.k3{fill:#d29922}.k4{fill:#f85149}.k5{fill:#39c5cf}.k6{fill:#8d96a0}
@@ -49,11 +51,16 @@ const kindColors = 6
 func drawSVG(w io.Writer, g *graph, _ bool) error {
 	d := svgDrawing{layout: arrange(g), kinds: kindsOf(g)}
 	d.frame()
-	d.names()
-	d.times()
-	for i := range d.layout.edges {
-		d.edge(&d.layout.edges[i])
+	d.guides()
+	for _, path := range []bool{false, true} { // what led to the event asked for is drawn over the rest
+		for i := range d.layout.edges {
+			if e := &d.layout.edges[i]; d.leads(e) == path {
+				d.edge(e)
+			}
+		}
 	}
+	d.times()
+	d.names()
 	for i := range d.boxes {
 		d.box(i)
 	}
@@ -96,21 +103,22 @@ func (d *svgDrawing) color(k event.Kind) string {
 }
 
 // legendLeast is the width that the legend takes.
-const legendLeast = 640
+const legendLeast = 560
 
-// frame begins the picture and says what it is of.
+// frame begins the picture and says what it is of. Every second layer has a band.
 func (d *svgDrawing) frame() {
-	width := max(d.left+d.layers*d.pitch+10, legendLeast)
+	title, summary := d.title(), d.summary()
+	width := max(d.right+marginW, legendLeast, 2*marginW+textWidth(title)*4/3, 2*marginW+textWidth(summary))
 	height := d.bottom + legendGap + 60
-	title := d.title()
 	d.f(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img">`+"\n", width, height, width, height)
 	d.f("<title>%s</title>\n<style>%s</style>\n", xmlText(title), svgStyle)
 	d.f("<rect class=\"bg\" width=\"%d\" height=\"%d\"/>\n", width, height)
-	d.f("<text class=\"h\" x=\"20\" y=\"30\">%s</text>\n", xmlText(title))
-	d.f("<text class=\"s\" x=\"20\" y=\"49\">%s</text>\n", xmlText(d.summary()))
-	for layer := 0; layer < d.layers; layer += 2 {
+	d.f("<text class=\"h\" x=\"%d\" y=\"30\">%s</text>\n", marginW, xmlText(title))
+	d.f("<text class=\"s\" x=\"%d\" y=\"49\">%s</text>\n", marginW, xmlText(summary))
+	const beside = 8
+	for layer := 0; layer < len(d.layers); layer += 2 {
 		d.f("<rect class=\"b\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n",
-			d.left+layer*d.pitch-(d.pitch-d.nodeW)/2, d.top-28, d.pitch, d.bottom-d.top+34)
+			marginW-beside, d.layers[layer]-beside, d.left+len(d.columns)*d.pitch-marginW+beside, nodeH+2*beside)
 	}
 }
 
@@ -125,8 +133,8 @@ func (d *svgDrawing) title() string {
 
 // summary says how much is drawn.
 func (d *svgDrawing) summary() string {
-	text := fmt.Sprintf("%s of %d entities", plural(len(d.g.nodes), "event"), len(d.rows))
-	if len(d.rows) == 1 {
+	text := fmt.Sprintf("%s of %d entities", plural(len(d.g.nodes), "event"), len(d.columns))
+	if len(d.columns) == 1 {
 		text = plural(len(d.g.nodes), "event") + " of 1 entity"
 	}
 	last := &d.g.nodes[len(d.g.nodes)-1]
@@ -136,51 +144,90 @@ func (d *svgDrawing) summary() string {
 	return strings.Join(append([]string{text}, d.g.leftOut()...), "; ")
 }
 
-// names writes the names of the rows, and draws a line to their last event.
-func (d *svgDrawing) names() {
-	for i := range d.rows {
-		r := &d.rows[i]
-		name, full := r.name, r.name
-		if name == "" {
-			name, full = "not in view", "events of which the store shows no more than an ID"
-		}
-		d.f("<path class=\"g\" d=\"M%d %dH%d\"/>\n", d.left-d.gap()+4, r.y, r.end)
-		d.f("<text class=\"r\" x=\"%d\" y=\"%d\">%s<title>%s</title></text>\n", d.left-d.gap(), r.y+4, xmlText(shortName(name, nameMost)), xmlText(full))
+// guides draws a line down each column, to its last event.
+func (d *svgDrawing) guides() {
+	for i := range d.columns {
+		c := &d.columns[i]
+		d.f("<path class=\"g\" d=\"M%d %dV%d\"/>\n", c.x, d.heads[i].y, c.end)
 	}
 }
 
-// times writes the time of each layer, where it is another one than before.
+// names writes the names of the columns. Those between layers are drawn over arrows.
+func (d *svgDrawing) names() {
+	for _, h := range d.heads {
+		c := &d.columns[h.column]
+		full := c.name
+		if full == "" {
+			full = "events of which the store shows no more than an ID"
+		}
+		d.f("<text class=\"c\" transform=\"translate(%d %d) rotate(%d)\">%s<title>%s</title></text>\n",
+			c.x+9, h.y, nameTurn, xmlText(c.heading()), xmlText(full))
+	}
+}
+
+// farAway is how far to the right the first node of a layer stands before the time is written beside it, too.
+const farAway = 700
+
+// times writes the time of each layer, where it is another one than before, and each date once.
 func (d *svgDrawing) times() {
-	last := ""
+	date, last := "", ""
 	for i := range d.boxes {
 		b, n := &d.boxes[i], &d.g.nodes[i]
 		if i > 0 && d.boxes[i-1].layer == b.layer || !n.known() {
 			continue
 		}
-		if at := n.HLC.Time().Format("15:04:05.000"); at != last {
-			d.f("<text class=\"s t m\" x=\"%d\" y=\"%d\">%s</text>\n", b.x+d.nodeW/2, d.top-12, at)
+		t := n.HLC.Time()
+		if day := t.Format(time.DateOnly); day != date {
+			d.f("<text class=\"s t\" x=\"%d\" y=\"%d\">%s</text>\n", marginW, b.y+7, day)
+			date = day
+		}
+		if at := t.Format("15:04:05.000"); at != last {
+			d.f("<text class=\"s t\" x=\"%d\" y=\"%d\">%s</text>\n", marginW, b.y+nodeH/2+4, at)
 			last = at
+			if x := d.leftmost(b.layer); x > farAway {
+				d.f("<text class=\"s t o r\" x=\"%d\" y=\"%d\">%s</text>\n", x-8, b.y+nodeH/2+4, at)
+			}
 		}
 	}
+}
+
+// leftmost returns where the first node of a layer, in the order of columns, begins.
+func (l *layout) leftmost(layer int) int {
+	x := l.right
+	for i := range l.boxes {
+		if l.boxes[i].layer == layer {
+			x = min(x, l.boxes[i].x)
+		}
+	}
+	return x
+}
+
+// leads reports whether an edge is of the path to the event asked for.
+func (l *layout) leads(e *edge) bool {
+	r := l.g.nodes[e.to].role
+	return r == roleCause || r == roleAsked
 }
 
 // edge draws an arrow from a cause to its effect.
 func (d *svgDrawing) edge(e *edge) {
 	class := ""
-	if r := d.g.nodes[e.to].role; r == roleCause || r == roleAsked {
+	if d.leads(e) {
 		class = " p"
 	}
 	p := e.points
 	d.f("<path class=\"e%s\" d=\"M%d %d", class, p[0].x, p[0].y)
 	for i := 1; i+2 < len(p); i += 3 {
-		if p[i-1].y == p[i+2].y {
-			d.f("H%d", p[i+2].x)
-			continue
+		switch from, to := p[i-1], p[i+2]; {
+		case from.x == to.x:
+			d.f("V%d", to.y)
+		case from.y == to.y:
+			d.f("H%d", to.x)
+		default:
+			d.f("C%d %d %d %d %d %d", p[i].x, p[i].y, p[i+1].x, p[i+1].y, to.x, to.y)
 		}
-		d.f("C%d %d %d %d %d %d", p[i].x, p[i].y, p[i+1].x, p[i+1].y, p[i+2].x, p[i+2].y)
 	}
 	tip := p[len(p)-1]
-	d.f("\"/><path class=\"x%s\" d=\"M%d %dl-7 -4v8z\"/>\n", class, tip.x+arrow, tip.y)
+	d.f("\"/><path class=\"x%s\" d=\"M%d %dl-4 -7h8z\"/>\n", class, tip.x, tip.y+arrow)
 }
 
 // box draws node i.
@@ -190,22 +237,27 @@ func (d *svgDrawing) box(i int) {
 		xmlText(n.tooltip()), nodeClass(n), b.x, b.y, d.nodeW, nodeH)
 	x := b.x + d.nodeW/2
 	if n.Missing == batpak.Present {
-		d.f("<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"4\" height=\"%d\" rx=\"2\"/>", d.color(n.Kind), b.x+4, b.y+5, nodeH-10)
+		d.f("<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"4\" height=\"%d\" rx=\"2\"/>", d.color(n.Kind), b.x+3, b.y+5, nodeH-10)
 		x += 3
 	}
-	top, bottom := "#"+strconv.FormatUint(n.Seq, 10), n.what()
-	switch {
-	case !n.known():
-		top = "?"
-	case n.Lane != 0 && n.Missing == batpak.Present:
+	bottom := n.what()
+	if n.Lane != 0 && n.Missing == batpak.Present {
 		bottom += " lane " + strconv.FormatUint(uint64(n.Lane), 10)
 	}
 	d.f("<text class=\"w m\" x=\"%d\" y=\"%d\">%s</text><text class=\"k m\" x=\"%d\" y=\"%d\">%s</text>",
-		x, b.y+13, top, x, b.y+25, xmlText(shortName(bottom, d.nodeW/5)))
+		x, b.y+13, n.number(), x, b.y+25, xmlText(shortName(bottom, d.nodeW/5)))
 	if n.more > 0 {
-		d.f("<text class=\"k\" x=\"%d\" y=\"%d\">+%d</text>", b.x+d.nodeW+4, b.y+nodeH-2, n.more)
+		d.f("<text class=\"k o\" x=\"%d\" y=\"%d\">+%d</text>", b.x+d.nodeW/2+5, b.y+nodeH+12, n.more)
 	}
 	d.b.WriteString("</g>\n")
+}
+
+// number returns how a node is called in a picture.
+func (n *node) number() string {
+	if !n.known() {
+		return "?"
+	}
+	return "#" + strconv.FormatUint(n.Seq, 10)
 }
 
 func nodeClass(n *node) (class string) {

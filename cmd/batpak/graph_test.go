@@ -180,14 +180,15 @@ func curve(p []point, t float64) (x, y float64) {
 	return x, y
 }
 
-// TestLayout: time never runs back, nodes do not lie on each other, and arrows pass by the nodes that they do not concern.
+// TestLayout: time never runs back, nodes do not lie on each other, each entity has a column with its name, and arrows go down
+// and pass by the nodes that they do not concern.
 func TestLayout(t *testing.T) {
 	for seed := range uint64(12) {
 		g := randomGraph(rand.New(rand.NewPCG(seed, 3)), 20+int(seed)*16, 2+int(seed)*4)
 		l := arrange(g)
 		taken := map[[2]int]bool{}
 		for i, b := range l.boxes {
-			if at := [2]int{b.row, b.layer}; taken[at] {
+			if at := [2]int{b.column, b.layer}; taken[at] {
 				t.Errorf("seed %d: two nodes at %v", seed, at)
 			} else {
 				taken[at] = true
@@ -199,12 +200,55 @@ func TestLayout(t *testing.T) {
 				t.Errorf("seed %d: node %d does not stand behind its cause", seed, i)
 			}
 		}
+		checkColumns(t, seed, l)
 		for _, e := range l.edges {
+			if last := checkDownwards(e.points); last != len(e.points) {
+				t.Errorf("seed %d: the arrow from %d to %d goes up: %v", seed, e.from, e.to, e.points[last-1:])
+			}
 			if hit := l.hit(&e); hit >= 0 {
 				t.Errorf("seed %d: the arrow from %d to %d runs over %d: %v", seed, e.from, e.to, hit, e.points)
 			}
 		}
 	}
+}
+
+// checkColumns finds a column for each entity, and its name above each of its nodes: at the top, and never far away.
+func checkColumns(t *testing.T, seed uint64, l *layout) {
+	t.Helper()
+	names := map[string]bool{}
+	for i, c := range l.columns {
+		names[c.name] = true
+		if i > 0 && c.x-l.columns[i-1].x < l.nodeW || c.x+l.nodeW/2 > l.right {
+			t.Errorf("seed %d: no room for column %d", seed, i)
+		}
+		if h := l.heads[i]; h.column != i || h.y >= l.layers[0] {
+			t.Errorf("seed %d: column %d has no name at the top", seed, i)
+		}
+	}
+	if len(names) != len(l.columns) {
+		t.Errorf("seed %d: %d columns of %d entities", seed, len(l.columns), len(names))
+	}
+	for i, b := range l.boxes {
+		if c := l.columns[b.column]; c.name != l.g.nodes[i].entity() || b.x != c.x-l.nodeW/2 {
+			t.Errorf("seed %d: node %d is not in the column of its entity", seed, i)
+		}
+		far := l.layers[max(0, b.layer-layersBelowNames-fewLayers)]
+		if !slices.ContainsFunc(l.heads, func(h head) bool { return h.column == b.column && h.y < b.y && h.y >= far-l.layers[0] }) {
+			t.Errorf("seed %d: no name near node %d", seed, i)
+		}
+	}
+}
+
+// checkDownwards returns how many points of an edge there are until it goes up. The middle of a curve stays between its ends
+// where its other points do.
+func checkDownwards(p []point) int {
+	for at := 0; at+3 < len(p); at += 3 {
+		top, bottom := p[at].y, p[at+3].y
+		if bottom < top || min(p[at+1].y, p[at+2].y) < top || max(p[at+1].y, p[at+2].y) > bottom {
+			return at + 1
+		}
+	}
+	return len(p)
 }
 
 // hit returns a node that an edge runs over; -1 for none.
