@@ -132,6 +132,13 @@ func checkFinding(t *testing.T, st *batpak.Store, c *batpak.Consumer, want error
 	}
 }
 
+// TestPositionsOfOtherHistories is the check that a deliberate bug has to meet, without the bug.
+func TestPositionsOfOtherHistories(t *testing.T) {
+	if err := positionsOfOtherHistories(); err != nil {
+		t.Error(err)
+	}
+}
+
 // positionsOfOtherHistories checks that a position is refused by a log that was rolled back and written anew.
 func positionsOfOtherHistories() error {
 	mem := vfs.NewMem()

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"batpak/internal/statefile"
 )
 
 // toVisible is the sequence to project up to for whoever wants all there is.
@@ -36,8 +35,6 @@ type projection struct {
 	failed   *ProjectionError
 	findings []*ProjectionFinding
 	stored   stored
-
-	bad []statefile.Found // to be removed when the next state is stored; owned by who has the turn
 }
 
 // stored is what is known of the newest state on disk.

@@ -111,16 +111,6 @@ func headsOf(cfg Config, heads map[string]index.Head) string {
 	return ""
 }
 
-// headsStay says in which case a stream begins anew, or "".
-func headsStay() string {
-	for i := range headCases {
-		if why := headCases[i].run(fatal{}); why != "" {
-			return headCases[i].name + ": " + why
-		}
-	}
-	return ""
-}
-
 // TestWeaknessW16_HeadsStay: no compaction takes the last event of a stream, nor the last one that a crash would leave
 // there. Nothing of one that would is committed.
 func TestWeaknessW16_HeadsStay(t *testing.T) {

@@ -231,9 +231,6 @@ func walkers(lists []list, lo, hi uint32, reverse bool, work *Work) []*listWalke
 	return ptrs
 }
 
-// exact reports whether every row that walk yields matches.
-func (p *plan) exact() bool { return p.filter.use == 0 }
-
 // countLists returns how many rows of the lists lie in [lo, hi).
 func countLists(lists []list, lo, hi uint32, work *Work) (n uint64, err error) {
 	var w listWalker
