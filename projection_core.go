@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
 )
 
 // toVisible is the sequence to project up to for whoever wants all there is.
