@@ -34,15 +34,20 @@ import (
 // everything that is visible; those of [Store.Read] for damage; in a read-only store those of [Store.Refresh].
 func (s *Store) Follow(ctx context.Context, q Query) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
-		f, err := s.newFollower(q)
-		if err == nil {
-			defer f.close()
-			err = f.follow(ctx, func(ev event.Event) bool { return yield(ev, nil) })
-		}
-		if err != nil {
-			yield(event.Event{}, err)
+		if err := s.follow(ctx, q, func(ev event.Event) bool { return yield(ev, nil) }); err != nil {
+			yield(event.Event{}, err) // nothing is kept for the follower any more, however long the loop takes over it
 		}
 	}
+}
+
+// follow is Follow with one follower, which is gone when it returns.
+func (s *Store) follow(ctx context.Context, q Query, yield func(event.Event) bool) error {
+	f, err := s.newFollower(q)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	return f.follow(ctx, yield)
 }
 
 // A follower is one reader that goes on: it pulls what there is, then waits for more. Whatever goes on as the log does is

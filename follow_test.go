@@ -132,11 +132,11 @@ func followEnds(
 ) {
 	t.Helper()
 	// The clock is behind the end of time until history is written.
-	wall := testEpoch - 1000
+	wall := int64(testEpoch - 1000)
 	if q.ToHLC == 1 {
 		wall = testEpoch
 	}
-	st, mem := storeInMem(t, batpak.Options{Clock: func() time.Time { return time.UnixMilli(int64(wall)) }}, nil)
+	st, mem := storeInMem(t, batpak.Options{Clock: func() time.Time { return time.UnixMilli(wall) }}, nil)
 	appendN(t, st, 3)
 	wall = testEpoch
 	shows := st
@@ -317,6 +317,21 @@ func TestFollowSlowly(t *testing.T) {
 	if st.Followed() {
 		t.Error("appends still look for followers")
 	}
+}
+
+// Whoever is told why following ended is followed no longer, even before the loop body has returned.
+func TestFollowLeavesBeforeItsError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, _ := storeInMem(t, batpak.Options{}, nil)
+		defer mustClose(t, st)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, err := range st.Follow(ctx, batpak.Query{}) {
+			if !errors.Is(err, context.DeadlineExceeded) || st.Followed() {
+				t.Errorf("%v; appends still look for followers: %v", err, st.Followed())
+			}
+		}
+	})
 }
 
 // Every follower is woken for each event that its query selects, and for no other.
