@@ -121,7 +121,6 @@ func (o ConsumerOptions) withDefaults(s *Store) (ConsumerOptions, error) {
 			return o, &OptionError{Field: check.field, Value: check.value, Reason: check.reason}
 		}
 	}
-	o.Query.Borrow = false
 	_, err := o.Query.compile()
 	return o, err
 }
@@ -145,6 +144,9 @@ func (s *Store) Consumer(name string, o ConsumerOptions) (*Consumer, error) {
 	}
 	c := &Consumer{store: s, opts: o, state: s.consumers.of(name)}
 	if c.query, c.print, err = storeQuery(&o.Query); err != nil {
+		return nil, err
+	}
+	if c.opts.Query, err = c.query.query(); err != nil { // which shares nothing with the caller's
 		return nil, err
 	}
 	if err := c.begin(context.Background()); err != nil {

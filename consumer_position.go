@@ -9,6 +9,7 @@ import (
 	"batpak/index"
 	"batpak/internal/cursors"
 	"batpak/internal/planted"
+	"batpak/internal/vfs"
 )
 
 // A located is what the store knows of a consumer: three places tell, and the newest one counts. The log says where it
@@ -145,6 +146,9 @@ func fileError(name string, err error) error {
 	var file *cursors.FileError
 	if !errors.As(err, &file) {
 		return err
+	}
+	if errors.Is(err, vfs.ErrUnsafePath) {
+		return fmt.Errorf("%s: %w", file.File, file.Err) // nothing here takes it away
 	}
 	finding := ErrPositionDamaged
 	switch {

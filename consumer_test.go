@@ -3,6 +3,7 @@ package batpak_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"batpak"
 	"batpak/event"
+	"batpak/internal/cursors"
 	"batpak/internal/vfs"
 )
 
@@ -501,4 +503,38 @@ func TestReadWeakness26_ConsumersGoAnywhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The query of a consumer stays what it was, whatever its maker does to the lists that it gave.
+func TestConsumerKeepsItsQuery(t *testing.T) {
+	bubble(t, vfs.NewMem(), batpak.Options{}, func(t *testing.T, st *batpak.Store) {
+		fillStore(t, st, 3)
+		entities, tags, lane := []string{"plain"}, []string{}, uint32(0)
+		o := batpak.ConsumerOptions{Query: batpak.Query{Entities: entities, Tags: tags, Lane: &lane}}
+		c := consumer(t, st, "a", o)
+		entities[0], lane = "other", 7
+		wantSeqs(t, "lists changed", drain(t, c), upTo(1, 3))
+	})
+}
+
+// A link in the place of one position does not keep the others from being listed.
+func TestConsumersBesideALink(t *testing.T) {
+	mem := vfs.NewMem()
+	bubble(t, mem, batpak.Options{}, func(t *testing.T, st *batpak.Store) {
+		consumer(t, st, "a", batpak.ConsumerOptions{})
+		consumer(t, st, "b", batpak.ConsumerOptions{})
+	})
+	mem.SetSpecial(cursors.DirName+"/"+cursors.FileName("a"), fs.ModeSymlink)
+	mem.SetSpecial(cursors.DirName+"/"+cursors.FileName("stray"), fs.ModeSymlink)
+	bubble(t, mem, batpak.Options{}, func(t *testing.T, st *batpak.Store) {
+		infos, err := st.Consumers(t.Context())
+		if err != nil || len(infos) != 3 {
+			t.Fatalf("%+v, %v", infos, err)
+		}
+		for i, name := range []string{"", "a", "b"} {
+			if infos[i].Name != name || errors.Is(infos[i].Err, vfs.ErrUnsafePath) != (name != "b") {
+				t.Errorf("%q: %v, want %q", infos[i].Name, infos[i].Err, name)
+			}
+		}
+	})
 }

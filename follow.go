@@ -34,15 +34,20 @@ import (
 // everything that is visible; those of [Store.Read] for damage; in a read-only store those of [Store.Refresh].
 func (s *Store) Follow(ctx context.Context, q Query) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
-		f, err := s.newFollower(q)
-		if err == nil {
-			defer f.close()
-			err = f.follow(ctx, func(ev event.Event) bool { return yield(ev, nil) })
-		}
-		if err != nil {
-			yield(event.Event{}, err)
+		if err := s.follow(ctx, q, func(ev event.Event) bool { return yield(ev, nil) }); err != nil {
+			yield(event.Event{}, err) // nothing is kept for the follower any more, however long the loop takes over it
 		}
 	}
+}
+
+// follow is Follow with one follower, which is gone when it returns.
+func (s *Store) follow(ctx context.Context, q Query, yield func(event.Event) bool) error {
+	f, err := s.newFollower(q)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	return f.follow(ctx, yield)
 }
 
 // A follower is one reader that goes on: it pulls what there is, then waits for more. Whatever goes on as the log does is
@@ -112,12 +117,22 @@ func (f *follower) pull(ctx context.Context, yield func(event.Event) bool) (more
 	if f.ended() {
 		return false, nil
 	}
-	q, end := f.q, f.end()
+	end := f.end()
 	if end <= f.at {
-		return true, f.store.mayRead(ctx)
+		err = f.store.mayRead(ctx)
+	} else if stopped, failed := f.read(ctx, end, yield); stopped || failed != nil {
+		return false, failed
 	}
+	if err == nil && f.q.ToHLC != 0 {
+		err = f.lookPast(ctx, end)
+	}
+	return err == nil && !f.ended(), err
+}
+
+// read yields what there is behind f.at and up to end, and moves f.at on. stopped says that nothing more is wanted.
+func (f *follower) read(ctx context.Context, end uint64, yield func(event.Event) bool) (stopped bool, err error) {
+	q := f.q
 	q.After, q.Before = f.at, end+1
-	stopped := false
 	err = f.store.read(ctx, q, f.borrow, func(ev event.Event) bool {
 		f.at = ev.Seq
 		if f.limit > 0 {
@@ -127,15 +142,22 @@ func (f *follower) pull(ctx context.Context, yield func(event.Event) bool) (more
 		stopped = !yield(ev) || stopped
 		return !stopped
 	})
-	if err == nil && !stopped && q.ToHLC != 0 {
-		later := index.Query{FromHLC: q.ToHLC, After: q.After, Before: q.Before, System: true}
-		err = f.store.read(ctx, later.Normal(), true, func(event.Event) bool { f.past = true; return false })
+	if err == nil && !stopped {
+		f.at = end
 	}
-	if err != nil || stopped {
-		return false, err
-	}
-	f.at = end
-	return !f.ended(), nil
+	return stopped, err
+}
+
+// lookPast looks whether an event up to end is behind the query's ToHLC: nothing in front of that can come then. It may
+// stand in front of f.at, and be one that nobody sees.
+func (f *follower) lookPast(ctx context.Context, end uint64) error {
+	q := index.Query{FromHLC: f.q.ToHLC, Before: end + 1, System: true}.Normal()
+	return f.store.look(ctx, func(v *index.View) error {
+		cur := v.Scan(q, true)
+		defer cur.Close()
+		f.past = cur.Next()
+		return cur.Err()
+	})
 }
 
 // ended reports whether nothing that f shows can come any more.

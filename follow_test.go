@@ -115,6 +115,8 @@ func TestFollowEnds(t *testing.T) {
 		{"end of time, and nothing to yield", batpak.Query{Entity: "nobody", ToHLC: event.HLC(testEpoch) << 16},
 			func(t *testing.T, st *batpak.Store, _ context.CancelCauseFunc) { appendN(t, st, 1) }, nil, nil},
 		{"end of time in history", batpak.Query{ToHLC: 1}, nil, nil, nil},
+		{"end of time at the position", batpak.Query{After: 3, ToHLC: 1}, nil, nil, nil},
+		{"end of time in front of the position", batpak.Query{After: 99, ToHLC: 1}, nil, nil, nil},
 	} {
 		for _, readOnly := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, read-only %v", tt.name, readOnly), func(t *testing.T) {
@@ -132,11 +134,11 @@ func followEnds(
 ) {
 	t.Helper()
 	// The clock is behind the end of time until history is written.
-	wall := testEpoch - 1000
+	wall := int64(testEpoch - 1000)
 	if q.ToHLC == 1 {
 		wall = testEpoch
 	}
-	st, mem := storeInMem(t, batpak.Options{Clock: func() time.Time { return time.UnixMilli(int64(wall)) }}, nil)
+	st, mem := storeInMem(t, batpak.Options{Clock: func() time.Time { return time.UnixMilli(wall) }}, nil)
 	appendN(t, st, 3)
 	wall = testEpoch
 	shows := st
@@ -317,6 +319,56 @@ func TestFollowSlowly(t *testing.T) {
 	if st.Followed() {
 		t.Error("appends still look for followers")
 	}
+}
+
+// An event that nobody will see ends time, too: what comes is later still.
+func TestFollowEndOfTimeIsHidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wall := int64(testEpoch - 1000)
+		st, _ := storeInMem(t, batpak.Options{Clock: func() time.Time { return time.UnixMilli(wall) }}, nil)
+		defer mustClose(t, st)
+		appendN(t, st, 1)
+		f := startFollow(t.Context(), st, batpak.Query{ToHLC: event.HLC(testEpoch) << 16})
+		synctest.Wait()
+		wall = testEpoch
+		fence, err := st.Fence(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fence.Append(t.Context(), plain("staged")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		checkSeqs(t, "in front", f.seqs(), 1)
+		if err := fence.Cancel(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-f.end:
+			if err != nil {
+				t.Errorf("ended with %v", err)
+			}
+		default:
+			t.Error("still waits")
+			mustClose(t, st)
+		}
+	})
+}
+
+// Whoever is told why following ended is followed no longer, even before the loop body has returned.
+func TestFollowLeavesBeforeItsError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, _ := storeInMem(t, batpak.Options{}, nil)
+		defer mustClose(t, st)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, err := range st.Follow(ctx, batpak.Query{}) {
+			if !errors.Is(err, context.DeadlineExceeded) || st.Followed() {
+				t.Errorf("%v; appends still look for followers: %v", err, st.Followed())
+			}
+		}
+	})
 }
 
 // Every follower is woken for each event that its query selects, and for no other.

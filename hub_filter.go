@@ -160,7 +160,7 @@ func (f *hubFilter) add(places []hubPlace) {
 
 // at returns the bit of a key.
 func (f *hubFilter) at(k hubKey) (word *atomic.Uint64, bit uint64) {
-	return &f.bits[int(k>>6)%len(f.bits)], 1 << (k % 64)
+	return &f.bits[k>>6%hubKey(len(f.bits))], 1 << (k % 64)
 }
 
 // appendKeys appends the keys of r under which somebody may stand.

@@ -42,12 +42,11 @@ func (v *verifier) positions(fsys vfs.FS) error {
 	defer d.Close()
 	for _, err := range cursors.All(d, v.meta.Store) {
 		var file *cursors.FileError
-		var unsafe *vfs.UnsafePathError
 		switch {
+		case errors.As(err, &file) && errors.Is(err, vfs.ErrUnsafePath):
+			v.add(Finding{File: file.File, Reason: file.Reason, Err: file.Err})
 		case errors.As(err, &file):
 			v.add(Finding{File: file.File, Offset: file.Offset, Reason: "position of a consumer, which Reset or Seek makes anew", Err: err})
-		case errors.As(err, &unsafe):
-			v.add(Finding{File: cursorsName, Reason: "not a regular file", Err: err})
 		case err != nil:
 			return err
 		}

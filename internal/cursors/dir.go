@@ -100,10 +100,10 @@ func Write(dir vfs.Dir, store [16]byte, f *File) error {
 	return vfs.WriteFileAtomic(dir, FileName(f.Name), AppendFile(nil, store, f))
 }
 
-// All yields what the files in the directory say, in the order of their names there; other files are passed over. An
-// error is about one file, and named by that: the next one follows.
+// All yields what the files in the directory say, in the order of their names there; other files are passed over. A
+// *[FileError] is about one file: the next one follows.
 //
-// Errors: as [Read].
+// Errors: *[FileError], also around a *vfs.UnsafePathError; I/O errors.
 func All(dir vfs.Dir, store [16]byte) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		entries, err := dir.Names()
@@ -119,8 +119,11 @@ func All(dir vfs.Dir, store [16]byte) iter.Seq2[File, error] {
 			if err == nil && FileName(f.Name) != e.Name {
 				err = &FileError{File: inStore(e.Name), Offset: headerLen, Reason: "of another consumer", Err: ErrDamaged}
 			}
-			if errors.Is(err, ErrAbsent) {
+			switch {
+			case errors.Is(err, ErrAbsent):
 				continue // removed meanwhile
+			case errors.Is(err, vfs.ErrUnsafePath):
+				err = &FileError{File: inStore(e.Name), Reason: "not a regular file", Err: err}
 			}
 			if !yield(f, err) {
 				return
