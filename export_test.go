@@ -2,12 +2,15 @@ package batpak
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"runtime"
 
 	"batpak/event"
 	"batpak/idemp"
 	"batpak/index"
 	"batpak/internal/vfs"
+	"batpak/segment"
 )
 
 // SetFS makes the stores that o opens live in fs.
@@ -55,6 +58,55 @@ func (s *Store) Waiting() int {
 
 // Builds returns how often a read-only store was built anew by Refresh.
 func (s *Store) Builds() uint64 { return s.state.Builds() }
+
+// Rewrite replaces a sealed segment by a file of the same events under another salt, as a compaction does that evicts
+// nothing. The store itself goes on with the file that it has; it is to be killed next.
+func (s *Store) Rewrite(ctx context.Context, id uint64) error {
+	headers, f, err := s.headers(id)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := headers[0]
+	h.Salt[0] ^= 1
+	b, seal := segment.AppendHeader(nil, &h), segment.NewSeal(h.Salt)
+	frames := segment.NewScanner(f, &headers[0], headers[0].Len(), headers[1].End)
+	for frames.Next() {
+		frame := frames.Frame()
+		b = seal.AppendFrame(b, int64(len(b)), frame.Type, frame.Flags, 0, frame.Body)
+	}
+	if frames.Offset() != headers[1].End || int64(len(b)) != headers[1].End {
+		return fmt.Errorf("segment %d ends at %d, and again at %d, want %d", id, frames.Offset(), len(b), headers[1].End)
+	}
+	r, err := s.state.PrepareReplacement(ctx, id, []uint64{id})
+	if err != nil {
+		return err
+	}
+	if err := r.Write(id, func(f vfs.File) error { _, err := f.WriteAt(b, 0); return err }); err != nil {
+		return err
+	}
+	return errors.Join(r.Commit(ctx), r.Place(ctx), r.Finish())
+}
+
+// headers returns the headers of a segment and of the one behind it, and the file of the first.
+func (s *Store) headers(id uint64) (h [2]segment.Header, f vfs.File, err error) {
+	for i := len(h) - 1; i >= 0; i-- {
+		if f, err = s.state.Dir.OpenRead(segment.Name(id + uint64(i))); err != nil {
+			return h, nil, err
+		}
+		b := make([]byte, segment.MaxHeaderLen)
+		if _, err = f.ReadAt(b, 0); err == nil {
+			h[i], err = segment.DecodeHeader(b, id+uint64(i))
+		}
+		if err != nil || i > 0 {
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			return h, nil, err
+		}
+	}
+	return h, f, nil
+}
 
 // Selected returns the first event in the log that a condition selects; 0 for none.
 func (s *Store) Selected(u Unless) (uint64, error) {

@@ -173,6 +173,54 @@ func TestReaderFollowsOverRecovery(t *testing.T) {
 	}
 }
 
+// A slow follower goes on while segments that it has read, reads and will read are compacted beside it.
+func TestReaderFollowsOverCompaction(t *testing.T) {
+	rig := newRig(batpak.Options{SegmentSize: smallSegment})
+	if err := rig.open(); err != nil {
+		t.Fatal(err)
+	}
+	appendRig(t, rig, 60)
+	r := readerOf(t, rig.mem)
+	defer mustClose(t, r)
+	var got []uint64
+	rewritten := uint64(0)
+	for ev, err := range r.Follow(t.Context(), batpak.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, ev.Seq); len(got) == 120 {
+			break
+		}
+		appendRig(t, rig, 1)
+		if len(got)%10 == 5 {
+			rig.st.WaitIdle()
+			rewritten++
+			if err := rig.st.Rewrite(t.Context(), rewritten); err != nil {
+				t.Fatalf("segment %d: %v", rewritten, err)
+			}
+			rig.kill()
+			if err := rig.open(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want, err := collect(rig.st, batpak.Query{})
+	if err != nil || len(want) < len(got) {
+		t.Fatalf("%d events, %v", len(want), err)
+	}
+	for i, seq := range got {
+		if seq != want[i].Seq {
+			t.Fatalf("event %d has sequence %d, want %d", i, seq, want[i].Seq)
+		}
+	}
+	if r.Builds() == 0 || rewritten < 10 {
+		t.Errorf("built anew %d times over %d compactions: this tests nothing", r.Builds(), rewritten)
+	}
+	if err := rig.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func appendRig(t *testing.T, r *rig, n int) {
 	t.Helper()
 	for range n {
