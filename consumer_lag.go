@@ -45,6 +45,9 @@ type ConsumerInfo struct {
 //
 // Errors: *[PositionError]; [ErrClosed]; as [Store.Read].
 func (c *Consumer) Position(ctx context.Context) (Position, error) {
+	if err := c.store.mayRead(ctx); err != nil {
+		return Position{}, err
+	}
 	if err := c.load(ctx); err != nil {
 		return Position{}, err
 	}

@@ -286,7 +286,8 @@ func (c *Consumer) use(l *located) error {
 	return nil
 }
 
-// place puts the consumer behind seq, durably, and begins a generation. The caller holds placing.
+// place puts the consumer behind seq, durably, and begins a generation. The end of ctx does not leave open whether it
+// has: else this process would go on in one place, and the next one in the other. The caller holds placing.
 func (c *Consumer) place(ctx context.Context, reason string, generation, seq, origin uint64) error {
 	s, st := c.store, c.state
 	hash, _, err := s.hashAt(ctx, seq)
@@ -299,7 +300,7 @@ func (c *Consumer) place(ctx context.Context, reason string, generation, seq, or
 		Query: c.query.text(),
 	})
 	d.Tags, d.Ack = []string{st.name}, AckDurable
-	if _, err := s.Append(ctx, d); err != nil {
+	if _, err := s.Append(context.WithoutCancel(ctx), d); err != nil {
 		return fmt.Errorf("consumer %q: %w", st.name, err)
 	}
 	st.mu.Lock()
@@ -339,8 +340,8 @@ func (c *Consumer) load(ctx context.Context) error {
 }
 
 // Reset puts the consumer back to where ConsumerOptions.From says, with the query that it has now; FromNow is the end as
-// it is now. It is durable when Reset returns. Events behind that are handed over again; what was parked of them counts as handed over anew. What a
-// reactor has answered is not answered twice, see [Consumer.React].
+// it is now. It is durable when Reset returns; ctx is as for [Consumer.Seek]. Events behind that are handed over again; what
+// was parked of them counts as handed over anew. What a reactor has answered is not answered twice, see [Consumer.React].
 //
 // Errors: [ErrConsumerRunning]; *[PositionError] with [ErrPositionFuture]; as [Store.Append].
 func (c *Consumer) Reset(ctx context.Context) error {
@@ -352,7 +353,8 @@ func (c *Consumer) Reset(ctx context.Context) error {
 }
 
 // Seek puts the consumer behind the event with this sequence, back or ahead, with the query that it has now; 0 is the
-// beginning. It is durable when Seek returns. Events in front of that are not handed over any more.
+// beginning. It is durable when Seek returns. Events in front of that are not handed over any more. The end of ctx takes
+// nothing back that is being written: that is waited for.
 //
 // Errors: as [Consumer.Reset]; *[DraftError] for a sequence behind the end of the log.
 func (c *Consumer) Seek(ctx context.Context, seq uint64) error {

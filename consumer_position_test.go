@@ -314,3 +314,70 @@ func forgeCursor(b []byte, at int, to byte) []byte {
 	copy(b[12:], []byte{byte(s), byte(s >> 8), byte(s >> 16), byte(s >> 24)})
 	return b
 }
+
+// A Seek whose context ends while it is being written has put the consumer where the log says: this process and the next
+// one agree on that.
+func TestSeekCanceledInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow, token := false, make(chan struct{})
+		st, mem := storeInMem(t, batpak.Options{FillAhead: -1}, func(c vfs.Call) vfs.Decision {
+			if slow && c.Kind == vfs.OpSync {
+				<-token
+			}
+			return vfs.Decision{}
+		})
+		fillStore(t, st, 3)
+		c := consumer(t, st, "a", batpak.ConsumerOptions{})
+		wantSeqs(t, "before", drain(t, c), upTo(1, 3))
+		slow = true
+		for range 2 { // the first one is written; the second one then leads a group with the Seek in it
+			go func() { mustAppend(t, st, plain("x")) }()
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		sought := make(chan error, 1)
+		go func() { sought <- c.Seek(ctx, 1) }()
+		synctest.Wait()
+		token <- struct{}{}
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		slow = false
+		close(token)
+		err := <-sought
+		synctest.Wait()
+		here, failed := c.Position(t.Context())
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		mustClose(t, st)
+		o := batpak.Options{}
+		o.SetFS(mem)
+		st = openAt(t, vfs.MemDir, &o)
+		defer mustClose(t, st)
+		there, failed := consumer(t, st, "a", batpak.ConsumerOptions{}).Position(t.Context())
+		if failed != nil || here != there || (err == nil) != (here.Seq == 1) {
+			t.Errorf("Seek: %v; here %+v, in the next process %+v, %v", err, here, there, failed)
+		}
+	})
+}
+
+// Nothing is said of positions, and nobody tidies up among them, once the store is closed.
+func TestPositionsOfAClosedStore(t *testing.T) {
+	bubble(t, vfs.NewMem(), batpak.Options{}, func(t *testing.T, st *batpak.Store) {
+		c := consumer(t, st, "a", batpak.ConsumerOptions{})
+		mustClose(t, st)
+		if _, err := c.Position(t.Context()); err != batpak.ErrClosed {
+			t.Errorf("Position: %v", err)
+		}
+		if err := st.OpenCursors(); err != batpak.ErrClosed {
+			t.Errorf("directory: %v", err)
+		}
+	})
+	bubble(t, vfs.NewMem(), batpak.Options{}, func(t *testing.T, st *batpak.Store) {
+		mustClose(t, st)
+		if err := st.OpenCursors(); err != batpak.ErrClosed {
+			t.Errorf("directory that nobody had asked for: %v", err)
+		}
+	})
+}

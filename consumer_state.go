@@ -23,10 +23,10 @@ type consumers struct {
 	// Files are written under saving, by many at a time; Close takes it for itself. Then nobody writes any more, since
 	// the directory may be another process's.
 	saving sync.RWMutex
-	closed bool
+	closed bool // written with opening held, too
 
 	opening sync.Mutex
-	dir     vfs.Dir // nil until somebody asks
+	dir     vfs.Dir // nil until somebody asks; not opened any more once closed is set
 }
 
 // A consumerState is where a consumer is.
@@ -127,9 +127,9 @@ func (s *Store) closeConsumers() error {
 	for _, st := range cs.all() {
 		errs = append(errs, s.saveLocked(st))
 	}
-	cs.closed = true
 	cs.opening.Lock()
 	defer cs.opening.Unlock()
+	cs.closed = true
 	if cs.dir != nil {
 		errs = append(errs, cs.dir.Close())
 	}
@@ -137,10 +137,15 @@ func (s *Store) closeConsumers() error {
 }
 
 // cursorDir returns the directory of positions; nil in a read-only store that has none.
+//
+// Errors: [ErrClosed]; *[vfs.UnsafePathError]; I/O errors.
 func (s *Store) cursorDir() (vfs.Dir, error) {
 	cs := &s.consumers
 	cs.opening.Lock()
 	defer cs.opening.Unlock()
+	if cs.closed {
+		return nil, ErrClosed // to open it would tidy up what may be another process's by now
+	}
 	if cs.dir == nil {
 		d, err := s.state.Cursors()
 		if s.opts.ReadOnly && errors.Is(err, fs.ErrNotExist) {
