@@ -274,3 +274,33 @@ func checkLag(t *testing.T, c *batpak.Consumer, events uint64, bytes int64, age 
 		t.Errorf("lag of %s: %+v, %v, want %d events, some %d bytes, %v", c.Name(), l, err, events, bytes, age)
 	}
 }
+
+// What was handled is kept while an event that fails is waited for, however long that takes.
+func TestPositionIsKeptBetweenAttempts(t *testing.T) {
+	mem := vfs.NewMem()
+	var crashed *vfs.Mem
+	o := batpak.ConsumerOptions{MaxAttempts: 9, Pause: time.Hour, MaxPause: time.Hour, Seed: 1, SaveEvery: time.Second}
+	bubble(t, mem, batpak.Options{}, func(t *testing.T, st *batpak.Store) {
+		fillStore(t, st, 4)
+		c := consumer(t, st, "a", o)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() {
+			done <- c.Run(ctx, func(_ context.Context, ev event.Event) error {
+				if ev.Seq == 4 {
+					return errors.New("not now")
+				}
+				return nil
+			})
+		}()
+		<-time.After(2 * time.Second)
+		crashed = mem.Clone()
+		cancel()
+		<-done
+	})
+	bubble(t, crashed, batpak.Options{}, func(t *testing.T, st *batpak.Store) {
+		if p, err := consumer(t, st, "a", o).Position(t.Context()); err != nil || p.Seq != 3 {
+			t.Errorf("after a crash between attempts: %+v, %v, want event 3", p, err)
+		}
+	})
+}

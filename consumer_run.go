@@ -180,10 +180,21 @@ func (r *consumerRun) deliver(ctx context.Context, ev event.Event) error {
 			return r.park(ctx, &ev, failed)
 		}
 		o.Logger.Warn("handler failed", "consumer", r.c.state.name, "event", ev.Seq, "attempt", attempt, "err", err)
-		if wait(ctx, r.retry.pause(attempt, r.rng)) != nil {
-			return nil
+		if err := r.pause(ctx, r.retry.pause(attempt, r.rng)); err != nil || ctx.Err() != nil {
+			return err // nil: run says why
 		}
 	}
+}
+
+// pause lets some time pass, or less when ctx ends. The position is written before, if it would be time in between.
+func (r *consumerRun) pause(ctx context.Context, d time.Duration) error {
+	if _, _, dirty := r.c.state.position(); dirty && r.saver.left() <= d {
+		if err := r.save(); err != nil {
+			return err
+		}
+	}
+	_ = wait(ctx, d)
+	return nil
 }
 
 // handlerError returns the error for a handler that failed on ev.
