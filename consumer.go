@@ -191,11 +191,13 @@ func (c *Consumer) Run(ctx context.Context, fn func(context.Context, event.Event
 // crashes, and whatever fn may be called again for. No drafts are an answer, too; they cost no write.
 //
 // Drafts inherit: one without a Correlation gets the event's, or the event where that has none, so that [Store.Correlated]
-// finds all of the group; one without a Causation, and that names no draft of the batch, gets the event. One without an IdempotencyKey gets [ReactionKey] of the consumer, the event's sequence and the
-// draft's index. So nothing is answered twice even where the position is put back, as by [Consumer.Reset]: a replay calls
-// fn again, and what it returns is left out as far as the keys are known, for [Options.IdempotencyWindow] sequences. What
-// was committed first stands: a draft that is another one under the same key is an *[IdempotencyConflictError], and fails
-// as fn's error does. To answer anew on purpose, use another consumer, or keys of one's own.
+// finds all of the group; one without a Causation, and that names no draft of the batch, gets the event. One without an
+// IdempotencyKey gets [ReactionKey] of the consumer, the event's sequence and the draft's index. So nothing is answered
+// twice even where the position is put back, as by [Consumer.Reset]: a replay calls fn again, and what it returns is left
+// out as far as the keys are known, for [Options.IdempotencyWindow] sequences. What was committed first stands: a draft
+// that is another one under the same key is an *[IdempotencyConflictError], and fails as fn's error does; so does, as a
+// *[PartialReplayError], an answer that is known in part when CausedByDraft is set in the rest of it. To answer anew on
+// purpose, use another consumer, or keys of one's own.
 //
 // A draft that is refused, by a condition, a gate or a limit, is a failure of fn, too: it is called again, and the event
 // is parked after MaxAttempts.

@@ -22,7 +22,8 @@ var (
 	ErrPositionDamaged = errors.New("batpak: position is damaged")
 	// ErrPositionForeign: the file of the position belongs to another store.
 	ErrPositionForeign = errors.New("batpak: position belongs to another store")
-	// ErrPositionFuture: a newer version wrote the file of the position; nothing here may rewrite it.
+	// ErrPositionFuture: a newer version wrote the file of the position, or what the log says of the consumer; nothing here
+	// may rewrite it. Where it is about the log it comes without a *[PositionError].
 	ErrPositionFuture = errors.New("batpak: position was written by a newer version")
 	// ErrPositionAhead: the position is behind the end of the log, which has lost its tail, or was rolled back.
 	ErrPositionAhead = errors.New("batpak: position is ahead of the log")

@@ -115,15 +115,21 @@ func (s *Store) Consumers(ctx context.Context) ([]ConsumerInfo, error) {
 	return infos, s.mayRead(ctx)
 }
 
-// consumerRecords returns the records of all consumers, oldest first.
+// consumerRecords returns the records of all consumers, oldest first. Of one that this version cannot read it has the name;
+// whoever looks for the position is told why.
 func (s *Store) consumerRecords(ctx context.Context) (map[string][]ConsumerRecord, error) {
 	records := make(map[string][]ConsumerRecord)
 	q := Query{Entity: ConsumersEntity, Kinds: []event.Kind{KindConsumer}}
 	err := s.each(ctx, q, func(raw *event.Raw) (bool, error) {
 		var r ConsumerRecord
-		err := decodeStrictly(raw.Payload, &r)
+		if err := decodeStrictly(raw.Payload, &r); err != nil {
+			r = ConsumerRecord{}
+			for tag := range raw.EachTag {
+				r.Name = string(tag)
+			}
+		}
 		records[r.Name] = append(records[r.Name], r)
-		return true, err
+		return true, nil
 	})
 	return records, err
 }
@@ -139,7 +145,9 @@ func (s *Store) consumerInfo(ctx context.Context, name string, records []Consume
 	l := located{record: records[len(records)-1], at: at}
 	var err error
 	if !loaded {
-		l, err = s.locate(ctx, name)
+		if l, err = s.locate(ctx, name); l.record.Generation == 0 {
+			l.record = records[len(records)-1] // it was not found for another reason
+		}
 	}
 	info.Position = Position(l.at)
 	stored, failed := l.query()

@@ -381,3 +381,42 @@ func TestPositionsOfAClosedStore(t *testing.T) {
 		}
 	})
 }
+
+// What a newer version says of a consumer in the log is refused as such, and nothing is appended over it; others go on.
+func TestRecordsOfTheFuture(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		kind    event.Kind
+		payload string
+	}{
+		{"record", batpak.KindConsumer, `{"name":"a","reason":"made","generation":2,"seq":0,"hash":"","origin":0,"query":{},"until":9}`},
+		{"query", batpak.KindConsumer, `{"name":"a","reason":"made","generation":2,"seq":0,"hash":"","origin":0,"query":{"colour":1}}`},
+		{"position", batpak.KindPosition, `{"generation":1,"seq":1,"hash":"","shard":3}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, vfs.NewMem(), batpak.Options{}, func(t *testing.T, st *batpak.Store) {
+				if tt.kind == batpak.KindPosition {
+					made := `{"name":"a","reason":"made","generation":1,"seq":0,"hash":"","origin":0,"query":{}}`
+					if err := st.AppendRecord(batpak.KindConsumer, "a", made); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := st.AppendRecord(tt.kind, "a", tt.payload); err != nil {
+					t.Fatal(err)
+				}
+				consumer(t, st, "b", batpak.ConsumerOptions{})
+				last := st.Visible()
+				if _, err := st.Consumer("a", batpak.ConsumerOptions{}); !errors.Is(err, batpak.ErrPositionFuture) {
+					t.Errorf("Consumer: %v", err)
+				}
+				infos, err := st.Consumers(t.Context())
+				if err != nil || len(infos) != 2 || infos[0].Name != "a" || !errors.Is(infos[0].Err, batpak.ErrPositionFuture) || infos[1].Err != nil {
+					t.Errorf("Consumers: %+v, %v", infos, err)
+				}
+				if st.Visible() != last {
+					t.Error("something was appended")
+				}
+			})
+		})
+	}
+}

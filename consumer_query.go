@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"batpak/event"
@@ -101,15 +102,19 @@ func (s *storedQuery) query() (Query, error) {
 	return q, err
 }
 
-// decodeStrictly decodes the JSON that this package has written: unknown fields are an error.
+// decodeStrictly decodes the JSON that this package has written. The log has checked the bytes: what has other fields than
+// are known here comes from a version that knows more.
+//
+// Errors: [ErrPositionFuture].
 func decodeStrictly(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
+	err := d.Decode(v)
+	if err == nil && d.More() {
+		err = &DraftError{Field: "payload", Reason: "more behind its end"}
 	}
-	if d.More() {
-		return &DraftError{Field: "payload", Reason: "more behind its end"}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrPositionFuture, err)
 	}
 	return nil
 }
