@@ -83,6 +83,7 @@ func TestEffectsOfOneEventCanBeCanceled(t *testing.T) {
 	st, first := canceledLog(t, vfs.NewMem())
 	defer st.Close()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	n := 0
 	for step, err := range st.Effects(ctx, first) {
 		if cancel(); err != nil {
