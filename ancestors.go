@@ -112,7 +112,9 @@ func (a *ancestry) enter(id event.ID) (missing Missing, err error) {
 		return nil
 	})
 	lane := a.held.Lane
-	a.q = index.Query{Entity: string(a.held.Entity), Lane: &lane, Before: a.held.Seq, Reverse: true, System: true}
+	a.q = index.Query{
+		Entity: string(a.held.Entity), Lane: &lane, Before: a.held.Seq, Reverse: true, System: true, Done: a.ctx.Done(),
+	}
 	return missing, err
 }
 

@@ -157,12 +157,16 @@ func earliest(all []effect, n int) []effect {
 // addEffects appends those of e, and counts the bytes that are kept.
 func (w *walk) addEffects(all []effect, e *effect, kept *int) ([]effect, error) {
 	start, before := len(all), *kept
-	var wrong *CauseError
+	var wrong error
 	err := w.read(func(v *index.View) error {
 		all, *kept, wrong = all[:start], before, nil
 		return v.EachChild(&e.id, segment.ByCausation, e.seq, w.end+1, func(raw *event.Raw) bool {
 			if raw.Seq <= e.seq {
 				wrong = &CauseError{Event: raw.ID, Seq: raw.Seq, Cause: e.id, CauseSeq: e.seq}
+			} else {
+				wrong = w.check() // an event may have very many
+			}
+			if wrong != nil {
 				return false
 			}
 			found := effect{seq: raw.Seq, id: raw.ID, from: e.id}
@@ -235,7 +239,8 @@ type members struct {
 // again reads from where m stands, and reports whether it must be called once more.
 func (m *members) again() bool {
 	from := m.last
-	cur := m.v.Scan(index.Query{Correlation: m.group, After: m.last, Before: m.end + 1, System: true}, false)
+	q := index.Query{Correlation: m.group, After: m.last, Before: m.end + 1, System: true, Done: m.ctx.Done()}
+	cur := m.v.Scan(q, false)
 	defer cur.Close()
 	for cur.Next() {
 		raw := cur.Raw()

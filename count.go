@@ -47,6 +47,7 @@ func (s *Store) Exists(ctx context.Context, q Query) (bool, error) {
 func (s *Store) count(ctx context.Context, q index.Query, limit uint64) (n uint64, err error) {
 	err = s.look(ctx, func(v *index.View) (err error) {
 		s.hidden.hide(&q)
+		q.Done = ctx.Done()
 		n, err = v.Count(q, limit)
 		return err
 	})

@@ -126,6 +126,9 @@ func (s *Store) mend(ctx context.Context, a *again, err error) error {
 	if s.closed.Load() && errors.Is(err, fs.ErrClosed) {
 		return ErrClosed // a segment that was to be mapped first
 	}
+	if errors.Is(err, index.ErrStopped) {
+		return s.mayRead(ctx) // which says why
+	}
 	if s.opts.ReadOnly && !a.renewed {
 		renewed, failed := s.state.Renew(ctx, a.builds, err)
 		if failed != nil {

@@ -77,7 +77,7 @@ func (r *reading) again(ctx context.Context) bool {
 	if !r.begun {
 		r.store.hidden.hide(&r.q)
 	}
-	r.begun = true
+	r.begun, r.q.Done = true, ctx.Done()
 	cur := v.Scan(r.q, r.borrow)
 	defer cur.Close()
 	err = r.yieldAll(ctx, cur)

@@ -139,15 +139,19 @@ var errWalked = errors.New("batpak: end of a walk")
 func (s *Store) walk(ctx context.Context, what string, id event.ID, opts []WalkOption, do func(*walk) error) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		w := &walk{store: s, ctx: ctx, id: id, yield: yield}
-		err := w.begin(opts)
-		if err == nil {
-			err = do(w)
-		}
-		w.release()
-		if err != nil && err != errWalked {
+		if err := w.run(opts, do); err != nil && err != errWalked {
 			yield(Step{}, fmt.Errorf("%s event %v: %w", what, id, err))
 		}
 	}
+}
+
+// run takes a view, and gives it up also where the caller's loop panics.
+func (w *walk) run(opts []WalkOption, do func(*walk) error) error {
+	defer w.release()
+	if err := w.begin(opts); err != nil {
+		return err
+	}
+	return do(w)
 }
 
 // begin takes the options and a view.

@@ -6,7 +6,7 @@ package index
 // Lists, columns and the lengths of lists tell. A frame is read only where q asks for the children of an event and the
 // run is sealed: there lists of children are by hash, and the event itself has the last word.
 //
-// Errors: as [View.EventByID].
+// Errors: as [View.EventByID]; [ErrStopped].
 func (v *View) Count(q Query, most uint64) (n uint64, err error) {
 	q.Reverse = false
 	c := v.Scan(q, true)
@@ -37,7 +37,7 @@ func (c *Cursor) count(most uint64) (n uint64, err error) {
 // else row by row.
 func (c *Cursor) countRun(most uint64) (n uint64, err error) {
 	c.open = false
-	if n, ok, err := c.countByLengths(); ok || err != nil {
+	if n, ok, err := c.countByLengths(most); ok || err != nil {
 		return n, err
 	}
 	_, sealed := c.plan.table.(*mapped)
@@ -59,14 +59,15 @@ func (c *Cursor) countRun(most uint64) (n uint64, err error) {
 	return n, nil
 }
 
-// countByLengths counts the matches in the open run where one condition, or none, is all there is to ask.
-func (c *Cursor) countByLengths() (n uint64, ok bool, err error) {
+// countByLengths counts the matches in the open run, up to most or a few more, where one condition, or none, is all there
+// is to ask.
+func (c *Cursor) countByLengths(most uint64) (n uint64, ok bool, err error) {
 	p := &c.plan
 	exact := p.driver != nil && p.filter.use == 0 || p.driver == nil && p.filter.use&^partReserved == 0
 	if !exact || len(p.others) > 0 || c.q.isChild() || c.q.Hidden != nil && c.q.NextHidden == nil {
 		return 0, false, nil
 	}
-	for lo := p.lo; lo < p.hi && err == nil; {
+	for lo := p.lo; lo < p.hi && err == nil && (most == 0 || n < most); {
 		var in uint64
 		hiddenLo, hiddenHi := p.hi, p.hi
 		if c.q.Hidden != nil {

@@ -1,6 +1,9 @@
 package index
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // CountTo returns how many events the log holds up to a sequence, visible or not, without reading a frame: of segments
 // that lie before it as a whole it needs no more than is in memory. It tells whether events were evicted since.
@@ -18,7 +21,7 @@ func (v *View) CountTo(seq uint64) (n uint64, err error) {
 			continue
 		}
 		err := r.read(func(t table) error {
-			row, err := t.rowOfSeq(seq + 1)
+			row, err := t.rowOfSeq(min(seq, math.MaxUint64-1) + 1) // no event has the highest sequence
 			n += uint64(row)
 			return err
 		})

@@ -128,7 +128,7 @@ func (c *Cursor) Raw() *event.Raw { return &c.raw }
 
 // Err returns what ended the cursor before its end, or nil.
 //
-// Errors: *[segment.FrameError] and *[segment.FooterError] for damage; I/O errors.
+// Errors: *[segment.FrameError] and *[segment.FooterError] for damage; [ErrStopped]; I/O errors.
 func (c *Cursor) Err() error { return c.err }
 
 // Close gives up the cursor's buffers, and with them what was borrowed. Next returns false from then on. A cursor that
@@ -146,6 +146,10 @@ func (c *Cursor) fail(err error) {
 // openRun opens the next run that may hold a match.
 func (c *Cursor) openRun() bool {
 	for c.left > 0 && c.err == nil {
+		if c.q.stopped() {
+			c.fail(ErrStopped)
+			return false
+		}
 		r := &c.e.runs[c.next]
 		c.left--
 		if c.q.Reverse {

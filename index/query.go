@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"math/bits"
 	"slices"
 	"strings"
@@ -39,8 +40,15 @@ type Query struct {
 	// means that nobody knows, and each of its events is asked for.
 	NextHidden func(seq uint64) (from, to uint64)
 
+	// Done, where it is set, ends what is read with [ErrStopped] once it is closed: it is looked at before each run, so
+	// that a read that finds little, or a count, can be given up.
+	Done <-chan struct{}
+
 	form form
 }
+
+// ErrStopped says that [Query.Done] was closed before the end.
+var ErrStopped = errors.New("index: read was given up")
 
 // A form says what is known of how a query is written.
 type form uint8
@@ -281,4 +289,14 @@ func hasTag(r *event.Raw, tag string) bool {
 		}
 	}
 	return false
+}
+
+// stopped reports whether whoever asks has given up.
+func (q *Query) stopped() bool {
+	select {
+	case <-q.Done: // never, where it is nil
+		return true
+	default:
+		return false
+	}
 }

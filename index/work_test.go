@@ -221,3 +221,21 @@ func TestWorkOfCounts(t *testing.T) {
 		}
 	}
 }
+
+// Where every other event is hidden, finding out that there is one costs what the first ones cost.
+func TestWorkOfExistsAmongHiddenRanges(t *testing.T) {
+	l := newWorkLog(t)
+	defer l.set.Close()
+	asked := 0
+	q := Query{Tags: []string{"often"}, System: true, Hidden: func(seq uint64) bool { return seq%2 == 0 }}
+	q.NextHidden = func(seq uint64) (from, to uint64) {
+		asked++
+		from = seq + seq%2
+		return from, from + 1
+	}
+	v := l.set.Acquire()
+	defer v.Release()
+	if n, err := v.Count(q, 1); n != 1 || err != nil || asked > 10 {
+		t.Errorf("%d, %v, after %d hidden ranges, want 1 after few", n, err, asked)
+	}
+}
