@@ -168,7 +168,7 @@ func unionOf(feeds []*feed) index.Query {
 	return u.Normal()
 }
 
-// read hands out what there is to read.
+// read hands out what there is to read. more is true when a feed is due or gone.
 func (p *pass) read(ctx context.Context, v *index.View) (more bool, err error) {
 	cur := v.ScanWith(&p.cursor, p.query, true)
 	defer func() {
@@ -181,7 +181,10 @@ func (p *pass) read(ctx context.Context, v *index.View) (more bool, err error) {
 		}
 		open := false
 		for _, f := range p.feeds {
-			f.out = f.out || f.gone != nil && f.gone()
+			if !f.out && f.gone != nil && f.gone() {
+				f.out = true
+				return true, nil // its turn is given back before the others go on
+			}
 			open = open || !f.out
 			if !f.out && f.due != 0 && f.h.applied >= f.due {
 				return true, nil
@@ -254,7 +257,11 @@ func (p *pass) hand(raw *event.Raw) {
 			ev = raw.Event()
 			p.names.own(&ev)
 		}
-		if err := f.h.fold.take(ev); err != nil {
+		own := ev
+		if !p.alone {
+			own.Tags = slices.Clone(ev.Tags) // each fold may do with them what it likes
+		}
+		if err := f.h.fold.take(own); err != nil {
 			f.fail(raw, err)
 			continue
 		}
