@@ -51,6 +51,8 @@ func (p *projection) show(read func(*holding)) error {
 	case !p.live.broken:
 		read(p.live)
 		return nil
+	case p.live.why != nil:
+		return p.live.why
 	case p.failed != nil:
 		return p.failed
 	}

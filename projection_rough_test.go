@@ -313,3 +313,50 @@ func TestProjectionTagsAreEachOnes(t *testing.T) {
 		t.Errorf("event %d has tags %q", i+1, kept[i])
 	}
 }
+
+// TestProjectionFailsInGroup: the last good state of a member that has failed is shown again before the others have gone
+// over the rest of the log, and never another error than the fold's meanwhile.
+func TestProjectionFailsInGroup(t *testing.T) {
+	st := foldStore(t, vfs.NewMem(), batpak.Options{SegmentSize: 1 << 20})
+	var drafts []batpak.Draft
+	for i := range 4096 {
+		drafts = append(drafts, batpak.Draft{Coordinate: coordinate.MustNew("e", "s"), Kind: event.MustKind(1, i%5)})
+	}
+	if _, err := st.AppendBatch(t.Context(), drafts); err != nil {
+		t.Fatal(err)
+	}
+	begun := 0
+	failing, other := foldingDef("fails", batpak.Query{}), foldingDef("goes on", batpak.Query{})
+	failing.Fold = func(state *folding, ev event.Event) error {
+		switch ev.Seq {
+		case 1:
+			begun++
+		case 10:
+			return errors.New("no")
+		}
+		return foldAll(state, ev)
+	}
+	fails := project(t, st, failing)
+	seen := make(chan error, 1)
+	other.Fold = func(state *folding, ev event.Event) error {
+		switch ev.Seq {
+		case 11:
+			go func() { seen <- fails.View(func(*folding, uint64) {}) }()
+		case 3000:
+			if begun != 2 {
+				t.Errorf("the state before the event that was refused was made %d times, want once more", begun)
+			}
+		}
+		return foldAll(state, ev)
+	}
+	g, err := batpak.GroupOf(fails, project(t, st, other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.CatchUp(t.Context()); !errors.Is(err, batpak.ErrFold) {
+		t.Errorf("CatchUp = %v", err)
+	}
+	if err := <-seen; err != nil && !errors.As(err, new(*batpak.ProjectionError)) {
+		t.Errorf("View = %v, want *ProjectionError or nil", err)
+	}
+}
