@@ -24,9 +24,10 @@ type ProjectionDef[S any] struct {
 	// Init returns the state before the first event. nil means the zero S.
 	Init func() S
 
-	// Fold moves *state on by one event. It is called once for each event that Query selects, in commit order, one call
-	// at a time, and should be a function of its arguments: states are folded anew whenever that is needed. It may change
-	// *state in place and fail half-way: a state that a failed fold has touched is never shown, see [ProjectionError].
+	// Fold moves *state on by one event. For one state it is called once for each event that Query selects, in commit
+	// order, one call at a time. It should be a function of its arguments: states are folded anew whenever that is needed,
+	// and At, Rebuild and Reset fold other states at the same time. It may change *state in place and fail half-way: a
+	// state that a failed fold has touched is never shown, see [ProjectionError].
 	//
 	// ev.Payload and ev.Extensions are borrowed: they are valid until Fold returns, and must be copied to be kept; an
 	// error that it returns must not hold them either. All else of ev may be kept. Fold must not call the projection.
@@ -143,7 +144,7 @@ func (p *Projection[S]) Wait(ctx context.Context, seq uint64) error {
 		if err := p.core.ready(); err != nil {
 			return err
 		}
-		if err := p.core.store.WaitVisible(ctx, seq); err != nil {
+		if err := p.core.awaitVisible(ctx, seq); err != nil {
 			return err
 		}
 		if err := p.CatchUp(ctx); err != nil && p.core.position() < seq {

@@ -51,6 +51,8 @@ func (p *projection) show(read func(*holding)) error {
 	case !p.live.broken:
 		read(p.live)
 		return nil
+	case p.live.why != nil:
+		return p.live.why
 	case p.failed != nil:
 		return p.failed
 	}
@@ -87,6 +89,10 @@ func (p *projection) take(ctx context.Context) error {
 	}
 	select {
 	case p.turn <- struct{}{}:
+		if p.isClosed() { // of two things that may be done select takes either
+			p.give()
+			return ErrClosed
+		}
 		return nil
 	case <-p.life.Done():
 		return ErrClosed
@@ -110,10 +116,17 @@ func catchUp(ctx context.Context, ps []*projection) error {
 // catchUpEach is catchUp. It returns an error for each that fails, and one that has stopped all.
 func catchUpEach(ctx context.Context, ps []*projection) (errs []error, err error) {
 	errs = make([]error, len(ps))
-	for i, p := range ps {
-		if errs[i] = p.take(ctx); errs[i] == nil {
-			defer p.give()
+	held := make([]bool, len(ps))
+	defer func() {
+		for i, p := range ps {
+			if held[i] {
+				p.give()
+			}
 		}
+	}()
+	for i, p := range ps {
+		errs[i] = p.take(ctx)
+		held[i] = errs[i] == nil
 	}
 	for more := true; more; {
 		var feeds []*feed
@@ -122,9 +135,12 @@ func catchUpEach(ctx context.Context, ps []*projection) (errs []error, err error
 			if errs[i] != nil {
 				continue
 			}
-			if errs[i] = p.settle(ctx); errs[i] == nil {
-				feeds, fed = append(feeds, p.feed()), append(fed, p)
+			if errs[i] = p.settle(ctx); errs[i] != nil {
+				held[i] = false
+				p.give() // whoever closes it need not wait for the others
+				continue
 			}
+			feeds, fed = append(feeds, p.feed()), append(fed, p)
 		}
 		if len(feeds) == 0 {
 			return errs, nil
@@ -154,7 +170,7 @@ func joined(errs []error) error {
 func (p *projection) feed() *feed {
 	f := &feed{def: p.def, h: p.live, mu: &p.mu, gone: p.isClosed}
 	if p.def.snapshots {
-		f.due = p.stored.applied + p.def.every
+		f.due = p.stored.applied + min(p.def.every, math.MaxUint64-p.stored.applied)
 	}
 	return f
 }
@@ -198,6 +214,9 @@ func (p *projection) restore(ctx context.Context) error {
 		return err
 	}
 	p.mu.Lock()
+	if p.live.stale {
+		p.stored.at = 0 // what is stored tells of evicted events, too
+	}
 	p.live = h
 	p.mu.Unlock()
 	return nil
@@ -268,13 +287,14 @@ func (p *projection) rebuild(ctx context.Context, def *projecting) error {
 	}
 	h, err := p.nearest(ctx, def, toVisible)
 	if err == nil {
-		err = p.replace(ctx, def, h)
+		err = p.replace(ctx, def, h, false)
 	}
 	if err != nil {
-		version = def.key.Version
+		p.store.projections.leave(p, def.key.Version)
+		return err
 	}
-	p.store.projections.leave(p, version)
-	return err
+	p.store.projections.leaveBelow(p, def.key.Version)
+	return nil
 }
 
 // reset folds the state anew from the first event.
@@ -289,15 +309,15 @@ func (p *projection) reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.replace(ctx, def, h)
+	return p.replace(ctx, def, h, true)
 }
 
 // closeTo is how many events a new state may lack when it is given the turn: so many are folded in about a millisecond.
 const closeTo = 4 * yieldEvery
 
 // replace folds h up to where the live state is, and puts it in its place. Only the last of it keeps others from moving
-// the live state on.
-func (p *projection) replace(ctx context.Context, def *projecting, h *holding) (err error) {
+// the live state on. forget removes what was stored of the live state meanwhile.
+func (p *projection) replace(ctx context.Context, def *projecting, h *holding, forget bool) (err error) {
 	for from := ^uint64(0); h.at < from || p.store.Visible()-h.at > closeTo; {
 		from = p.store.Visible()
 		if h, err = p.fold(ctx, def, h, toVisible); err != nil {
@@ -320,8 +340,26 @@ func (p *projection) replace(ctx context.Context, def *projecting, h *holding) (
 	p.define(def)
 	p.stored = stored{when: time.Now()}
 	p.mu.Unlock()
+	if forget {
+		err = p.unstore(def)
+	}
 	_ = p.save(ctx) // the finding says why not
-	return nil
+	return err
+}
+
+// awaitVisible is [Store.WaitVisible], until p is closed.
+func (p *projection) awaitVisible(ctx context.Context, seq uint64) error {
+	if p.store.Visible() >= seq {
+		return nil
+	}
+	until, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.life, cancel)()
+	err := p.store.WaitVisible(until, seq)
+	if err != nil && p.isClosed() {
+		return ErrClosed
+	}
+	return err
 }
 
 // define makes def the definition. The caller holds mu, or is alone.

@@ -288,7 +288,7 @@ func lostInJSON(t reflect.Type, within []reflect.Type) string {
 		return lostInJSON(t.Key(), within)
 	case reflect.Struct:
 		for f := range fieldsOf(t) {
-			if !f.IsExported() && !f.Anonymous {
+			if !f.IsExported() && !(f.Anonymous && f.Type.Kind() == reflect.Struct) {
 				return fmt.Sprintf("field %s of %v is not exported", f.Name, t)
 			}
 			if f.Tag.Get("json") == "-" {

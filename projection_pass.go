@@ -16,11 +16,12 @@ const yieldEvery = 1024
 // A holding is one state, and how far it has come.
 type holding struct {
 	fold    fold
-	at      uint64 // every visible event up to here was applied
-	applied uint64 // events
-	events  uint64 // of the log up to at: when they are fewer now, some were evicted
-	broken  bool   // a fold has failed half-way: the state is not that of at
-	stale   bool   // events that it was folded from have been evicted
+	at      uint64           // every visible event up to here was applied
+	applied uint64           // events
+	events  uint64           // of the log up to at: when they are fewer now, some were evicted
+	broken  bool             // a fold has failed half-way: the state is not that of at
+	why     *ProjectionError // the failure, if it was one
+	stale   bool             // events that it was folded from have been evicted
 }
 
 // A feed is a state in a pass.
@@ -46,7 +47,7 @@ func (f *feed) fail(raw *event.Raw, err error) {
 	f.failed = &ProjectionError{
 		Projection: k.Name, Version: k.Version, Seq: raw.Seq, ID: raw.ID, Entity: string(raw.Entity), Kind: raw.Kind, Err: err,
 	}
-	f.h.broken, f.h.at, f.out = true, raw.Seq-1, true
+	f.h.broken, f.h.why, f.h.at, f.out = true, f.failed, raw.Seq-1, true
 }
 
 // A pass brings states to the same position by reading the log once. Each gets what its own query selects, from where
@@ -93,7 +94,7 @@ func (p *pass) over(ctx context.Context) (again, more bool, err error) {
 	defer v.Release()
 	err = p.begin(v)
 	from := p.reached
-	if err == nil && slices.ContainsFunc(p.feeds, func(f *feed) bool { return !f.out }) {
+	if err == nil && p.in() > 0 {
 		more, err = p.read(ctx, v)
 	}
 	if ended := p.end(v); err == nil {
@@ -168,32 +169,43 @@ func unionOf(feeds []*feed) index.Query {
 	return u.Normal()
 }
 
-// read hands out what there is to read.
+// read hands out what there is to read. more is true when a feed is due, gone, or has failed.
 func (p *pass) read(ctx context.Context, v *index.View) (more bool, err error) {
 	cur := v.ScanWith(&p.cursor, p.query, true)
 	defer func() {
 		p.store.projections.frames.Add(uint64(cur.Work().Frames))
 		cur.Close()
 	}()
-	for {
+	for before := p.in(); ; {
 		if err := p.store.mayRead(ctx); err != nil {
 			return false, err
 		}
-		open := false
 		for _, f := range p.feeds {
-			f.out = f.out || f.gone != nil && f.gone()
-			open = open || !f.out
+			if !f.out && f.gone != nil && f.gone() {
+				f.out = true
+				return true, nil // its turn is given back before the others go on
+			}
 			if !f.out && f.due != 0 && f.h.applied >= f.due {
 				return true, nil
 			}
 		}
-		if !open {
-			return false, nil
-		}
 		if more, err := p.hold(ctx, cur); !more || err != nil {
 			return false, err
 		}
+		if in := p.in(); in < before {
+			return true, nil // the state of one that has failed is made again before the others go on
+		}
 	}
+}
+
+// in returns how many feeds still take events.
+func (p *pass) in() (n int) {
+	for _, f := range p.feeds {
+		if !f.out {
+			n++
+		}
+	}
+	return n
 }
 
 // hold holds the locks of all feeds while it hands out some events. more is false at the end.
@@ -254,7 +266,11 @@ func (p *pass) hand(raw *event.Raw) {
 			ev = raw.Event()
 			p.names.own(&ev)
 		}
-		if err := f.h.fold.take(ev); err != nil {
+		own := ev
+		if !p.alone {
+			own.Tags = slices.Clone(ev.Tags) // each fold may do with them what it likes
+		}
+		if err := f.h.fold.take(own); err != nil {
 			f.fail(raw, err)
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A ProjectionStatus says how a projection stands.
@@ -69,6 +70,17 @@ func (r *projections) leave(p *projection, version uint32) {
 	}
 }
 
+// leaveBelow unregisters p under every version below one.
+func (r *projections) leaveBelow(p *projection, version uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, other := range r.open {
+		if other == p && k.version < version {
+			delete(r.open, k)
+		}
+	}
+}
+
 // remove unregisters p under every version.
 func (r *projections) remove(p *projection) {
 	r.mu.Lock()
@@ -116,18 +128,25 @@ func (s *Store) closeProjections() {
 
 // openProjection registers a projection and restores its state.
 func (s *Store) openProjection(def *projecting) (*projection, error) {
-	p := &projection{store: s, name: def.key.Name, turn: make(chan struct{}, 1)}
+	p := &projection{store: s, name: def.key.Name, turn: make(chan struct{}, 1), live: &holding{broken: true}}
 	p.life, p.end = context.WithCancel(context.Background())
 	p.define(def)
+	p.turn <- struct{}{} // from now on others see it: whoever closes the store waits
+	defer p.give()
 	if err := s.projections.enter(p, def.key.Version); err != nil {
 		return nil, err
 	}
 	h, err := p.open(context.Background())
+	if err == nil && p.isClosed() {
+		err = ErrClosed
+	}
 	if err != nil {
 		s.projections.remove(p)
 		return nil, err
 	}
-	p.live = h
+	p.mu.Lock()
+	p.live, p.stored = h, stored{at: h.at, applied: h.applied, when: time.Now()}
+	p.mu.Unlock()
 	return p, nil
 }
 

@@ -278,6 +278,9 @@ func TestProjectionRunStoresStates(t *testing.T) {
 		if s := p.Status(); s.At != 25 || s.Snapshot < 10 {
 			t.Errorf("by count: %+v", s)
 		}
+		if err := p.Snapshot(t.Context()); err != nil { // from here on it is known when the next one is due
+			t.Fatal(err)
+		}
 		putTo(t, st, "e1", 1)
 		synctest.Wait()
 		if s := p.Status(); s.At != 26 || s.Snapshot >= 26 {

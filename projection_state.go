@@ -69,11 +69,11 @@ func (p *projection) open(ctx context.Context) (*holding, error) {
 	if err = p.tolerate(p.def, err); err != nil {
 		return nil, err
 	}
-	h, err := p.nearest(ctx, p.def, toVisible)
-	if err == nil {
-		p.stored = stored{at: h.at, applied: h.applied, when: time.Now()}
-	}
-	return h, err
+	r := &p.store.projections
+	r.mu.Lock()
+	r.swept = true // also when there was nothing to look at: from now on p may write
+	r.mu.Unlock()
+	return p.nearest(ctx, p.def, toVisible)
 }
 
 // sweep removes what crashed processes have left, once.
@@ -227,20 +227,30 @@ func (p *projection) snapshot(ctx context.Context) error {
 	case !p.def.snapshots:
 		return &ProjectionFinding{Projection: p.name, Version: p.def.key.Version, Err: errors.New("states are not stored")}
 	}
+	if err := p.save(ctx); err != nil || !p.live.broken && !p.live.stale {
+		return err
+	}
+	if err := p.restore(ctx); err != nil {
+		return err
+	}
 	return p.save(ctx)
 }
 
-// save stores the state, unless there is nothing new in it. The caller has the turn.
+// save stores the state, unless there is nothing new in it, or it has to be made again first: it is broken or stale then.
+// The caller has the turn.
 //
 // Errors: *[ProjectionFinding], which is kept; *[CanceledError]; [ErrClosed]; *[WriteError].
 func (p *projection) save(ctx context.Context) error {
 	def, h := p.def, p.live
-	if !def.snapshots || h.broken || h.stale || h.at == p.stored.at {
+	if !def.snapshots {
 		return nil
 	}
 	p.mu.Lock()
 	p.stored.applied, p.stored.when = h.applied, time.Now() // a state that cannot be stored is not tried again at once
 	p.mu.Unlock()
+	if h.broken || h.stale {
+		return nil
+	}
 	if err := p.store.WaitDurable(ctx, h.at); err != nil {
 		return err
 	}
@@ -248,8 +258,9 @@ func (p *projection) save(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if have.events != h.events {
-		return nil // it will be folded anew
+	h.stale = have.events != h.events
+	if h.stale || h.at == p.stored.at {
+		return nil
 	}
 	data, err := h.fold.encode()
 	if err != nil {
@@ -295,12 +306,17 @@ func (p *projection) thin(dir vfs.Dir, def *projecting) error {
 	return statefile.Remove(dir, remove)
 }
 
-// forget removes all states of a definition.
+// forget removes all states of a definition that are stored.
 func (p *projection) forget(ctx context.Context, def *projecting) error {
 	if err := p.take(ctx); err != nil {
 		return err
 	}
 	defer p.give()
+	return p.unstore(def)
+}
+
+// unstore is forget for who has the turn.
+func (p *projection) unstore(def *projecting) error {
 	if p.store.opts.ReadOnly {
 		return nil
 	}

@@ -424,6 +424,10 @@ func TestProjectionDefIsChecked(t *testing.T) {
 		t.Errorf("%d are open after refusals", len(st.Projections()))
 	}
 	lossy(t, st, batpak.ProjectionDef[struct{ n int }]{Fold: func(*struct{ n int }, event.Event) error { return nil }})
+	type number int
+	type inner struct{ N int }
+	lossy(t, st, batpak.ProjectionDef[struct{ number }]{Fold: func(*struct{ number }, event.Event) error { return nil }})
+	lossy(t, st, batpak.ProjectionDef[struct{ *inner }]{Fold: func(*struct{ *inner }, event.Event) error { return nil }})
 	lossy(t, st, batpak.ProjectionDef[map[string]any]{Fold: func(*map[string]any, event.Event) error { return nil }})
 	lossy(t, st, batpak.ProjectionDef[sync.Mutex]{Fold: func(*sync.Mutex, event.Event) error { return nil }})
 }

@@ -377,3 +377,21 @@ func TestExcerpt(t *testing.T) {
 		}
 	}
 }
+
+// TestGraphTextOnce: an event of the same correlation beyond the depth is in the list of those, and not in the tree as well.
+func TestGraphTextOnce(t *testing.T) {
+	g := &graph{nodes: []node{
+		graphNode(1, "a", roleAsked, -1, "asked"),
+		graphNode(2, "b", roleEffect, 0, "near"),
+		graphNode(3, "c", roleCorrelated, 1, "far"),
+	}}
+	var b bytes.Buffer
+	if err := drawText(&b, g, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"asked", "near", "far"} {
+		if n := strings.Count(b.String(), what); n != 1 {
+			t.Errorf("%q is drawn %d times:\n%s", what, n, b.String())
+		}
+	}
+}

@@ -64,10 +64,10 @@ func (d *textDrawing) node(prefix string, i int) {
 // effects writes the tree of a node's effects. Where only one of them has effects of its own, that one goes on below its
 // cause, behind the others, so that a long story does not run out to the right.
 func (d *textDrawing) effects(prefix string, cause int) {
-	all := d.g.effectsOf(cause)
+	all := d.effectsOf(cause)
 	trunk := -1
 	for _, i := range all {
-		if n := &d.g.nodes[i]; n.more > 0 || len(d.g.effectsOf(i)) > 0 {
+		if n := &d.g.nodes[i]; n.more > 0 || len(d.effectsOf(i)) > 0 {
 			if trunk >= 0 {
 				trunk = -1
 				break
@@ -94,6 +94,11 @@ func (d *textDrawing) effects(prefix string, cause int) {
 		d.node(prefix, trunk)
 		d.effects(prefix, trunk)
 	}
+}
+
+// effectsOf returns those effects of a node that are in the tree: what was left out of it may be a member of the group.
+func (d *textDrawing) effectsOf(cause int) []int {
+	return slices.DeleteFunc(d.g.effectsOf(cause), func(i int) bool { return d.g.nodes[i].role == roleCorrelated })
 }
 
 // members writes the events of the same correlation that are neither causes nor effects.

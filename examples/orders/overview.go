@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"batpak"
 	"batpak/event"
@@ -81,11 +83,16 @@ func (o *Overview) customer(name string) *Customer {
 	return c
 }
 
+// maxWait is how long a read waits for an event to count: less than what serve gives to requests under way.
+const maxWait = 3 * time.Second
+
 // view waits until the event that the request names counts, and calls read with the state and its position.
 func (s *Service) view(w http.ResponseWriter, r *http.Request, read func(o *Overview, at uint64) any) {
 	n, err := seq(r)
 	if err == nil {
-		err = s.overview.Wait(r.Context(), n) // read your writes; the sequence is in every Result
+		ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+		err = s.overview.Wait(ctx, n) // read your writes; the sequence is in every Result
+		cancel()
 	}
 	if err != nil {
 		refuse(w, err)

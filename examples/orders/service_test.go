@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"batpak"
 	"batpak/event"
@@ -260,4 +262,25 @@ func TestStatusCodes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWaitsEnd: a request that waits for an event which never comes is answered, and does not keep the service from ending.
+func TestWaitsEnd(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		st, err := batpak.Open(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		s, err := newService(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		s.routes().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/shipments?seq=1000000", nil))
+		if w.Code != http.StatusServiceUnavailable {
+			t.Errorf("status %d, want 503", w.Code)
+		}
+	})
 }

@@ -118,7 +118,7 @@ func readAll(src vfs.File, file string, most int64) ([]byte, error) {
 	switch {
 	case size < headerLen:
 		return nil, flaw(file, 0, "too short", ErrDamaged)
-	case size > limit(most):
+	case size > limit(most) || int64(int(size)) != size:
 		return nil, flaw(file, 0, "size", ErrLimit)
 	}
 	if n, err := src.ReadAt(head[:], 0); n < len(head) {
