@@ -133,7 +133,7 @@ func TestArtifactFlips(t *testing.T) {
 	for _, g := range all {
 		for _, name := range g.artifactsOf() {
 			whole := g.files[name]
-			stride := 1 + 8*len(whole)/unlessRacing(sized(150, 300, 1<<30))
+			stride := 1 + 8*len(whole)/unlessRacing(sized(100, 300, 1<<30))
 			for bit := 0; bit < 8*len(whole); bit += stride {
 				b := bytes.Clone(whole)
 				b[bit/8] ^= 1 << (bit % 8)
@@ -154,7 +154,7 @@ func TestArtifactCuts(t *testing.T) {
 	for _, g := range all {
 		for _, name := range g.artifactsOf() {
 			whole := g.files[name]
-			stride := 1 + len(whole)/unlessRacing(sized(60, 120, 1<<30))
+			stride := 1 + len(whole)/unlessRacing(sized(40, 120, 1<<30))
 			for n := 0; n < len(whole); n += stride {
 				w.treat(g, name, fmt.Sprintf("cut to %d", n), whole[:n])
 			}

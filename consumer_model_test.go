@@ -120,7 +120,14 @@ func (d *diner) upTo(c *batpak.Consumer, last uint64, seen func(*event.Event)) e
 	passed := make(chan struct{})
 	go func() { // what is parked, and what is answered, is passed behind the handler's back
 		defer close(passed)
-		for p, err := c.Position(ctx); err == nil && p.Seq < last && ctx.Err() == nil; p, err = c.Position(ctx) {
+		for ctx.Err() == nil {
+			p, err := c.Position(ctx)
+			if err != nil {
+				return // the run comes to the same end, and says why unless it is cancelled before
+			}
+			if p.Seq >= last {
+				break
+			}
 			runtime.Gosched()
 		}
 		cancel()

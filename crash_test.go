@@ -287,7 +287,7 @@ const seed1 = 1
 // TestCrashStatesLong sweeps the long workloads.
 func TestCrashStatesLong(t *testing.T) {
 	t.Parallel()
-	every := sized(2, 1, 1)
+	every := sized(4, 1, 1)
 	var sweeps []sweep
 	for _, w := range longWorkloads() {
 		nested := thinned(396, 131, 11)

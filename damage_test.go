@@ -377,7 +377,7 @@ func TestBitFlips(t *testing.T) {
 			h := &hospital{s: s}
 			full := 0 // bytes at the start of each file that are tried bit by bit
 			if !racing && (s.name == "closed" || submit() || night()) {
-				full = sized(100, 400, 400)
+				full = sized(60, 400, 400)
 			}
 			h.admit(s.flips(full, envInt(t, "BATPAK_STRIDE", thinned(97, 29, 1))))
 			h.report(t, started)
