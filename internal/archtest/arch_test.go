@@ -140,6 +140,8 @@ func TestRulesRefuseABadTree(t *testing.T) {
 		{"long test file", "event/x_test.go", "package event\n" + strings.Repeat("//\n", maxFile), "601 lines"},
 		{"testing in production", "event/x.go", "package event\n\nimport _ \"testing\"\n", "imports testing"},
 		{"synctest in production", "event/x.go", "package event\n\nimport _ \"testing/synctest\"\n", "imports testing/synctest"},
+		{"quiet skip", "event/x_test.go", "package event\n\nimport \"testing\"\n\nfunc f(t *testing.T) { t.Skip(\"no\") }\n", "NOT TESTED"},
+		{"skip without a word", "event/x_test.go", "package event\n\nimport \"testing\"\n\nfunc f(t *testing.T) { t.SkipNow() }\n", "NOT TESTED"},
 		{"sleep in a test", "event/x_test.go", "package event\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n", "a test sleeps"},
 		{"function without comment", "event/x.go", "package event\n\nfunc F() {}\n", "F has no comment"},
 		{"method without comment", "event/x.go", "package event\n\nfunc (ID) F() {}\n", "F has no comment"},

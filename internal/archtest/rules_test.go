@@ -108,6 +108,7 @@ func check(root, module string) (*report, error) {
 		r.checkComments(f)
 		if f.test {
 			r.checkSleep(f)
+			r.checkSkip(f)
 			continue
 		}
 		r.checkTypes(f)
@@ -230,6 +231,44 @@ func (r *report) checkSleep(f *file) {
 		}
 		return true
 	})
+}
+
+// checkSkip: a test that skips itself says what was not tested.
+func (r *report) checkSkip(f *file) {
+	ast.Inspect(f.tree, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		on, _ := sel.X.(*ast.Ident)
+		switch tester := on != nil && (on.Name == "t" || on.Name == "b" || on.Name == "f"); {
+		case !tester:
+		case sel.Sel.Name == "SkipNow", (sel.Sel.Name == "Skip" || sel.Sel.Name == "Skipf") && !saysNotTested(call):
+			r.add(f.at(call), "a test skips itself without a reason that begins with NOT TESTED")
+		}
+		return true
+	})
+}
+
+// saysNotTested reports whether the text that a call begins with does.
+func saysNotTested(call *ast.CallExpr) bool {
+	if len(call.Args) == 0 {
+		return false
+	}
+	arg := call.Args[0]
+	for {
+		sum, ok := arg.(*ast.BinaryExpr)
+		if !ok {
+			break
+		}
+		arg = sum.X
+	}
+	text, ok := arg.(*ast.BasicLit)
+	return ok && strings.HasPrefix(text.Value, `"NOT TESTED`)
 }
 
 // checkTypes: one name for one type.
