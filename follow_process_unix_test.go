@@ -3,11 +3,8 @@
 package batpak_test
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"os"
-	"os/exec"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,7 +26,7 @@ func TestFollowBesideProcesses(t *testing.T) {
 	f := startFollow(ctx, r, batpak.Query{})
 	acked := map[event.ID]bool{}
 	for run := range sized(3, 10, 200) {
-		if err := killAfter(dir, run, 60, acked); err != nil {
+		if err := killAfter(dir, run, 60, func(id event.ID) error { acked[id] = true; return nil }); err != nil {
 			t.Fatalf("process %d: %v", run+1, err)
 		}
 	}
@@ -39,12 +36,16 @@ func TestFollowBesideProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustClose(t, st)
+	told := len(acked)
 	for i := range log {
 		ev := <-f.events
 		if ev.Seq != log[i].Seq || ev.ID != log[i].ID || ev.Hash != log[i].Hash {
 			t.Fatalf("event %d at place %d, want %d", ev.Seq, i, log[i].Seq)
 		}
 		delete(acked, ev.ID)
+	}
+	if told < 60 {
+		t.Errorf("%d events were acknowledged: this tests nothing", told)
 	}
 	if len(acked) > 0 {
 		t.Errorf("%d events that were acknowledged are not there", len(acked))
@@ -54,32 +55,26 @@ func TestFollowBesideProcesses(t *testing.T) {
 	checkSeqs(t, "behind the end of the log", f.seqs())
 }
 
-// killAfter starts a process that appends, and kills it when it has acknowledged n events, which are noted.
-func killAfter(dir string, run, n int, acked map[event.ID]bool) error {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcessChild$")
-	cmd.Env = append(os.Environ(), killEnv+"="+dir, fmt.Sprintf("%s_RUN=%d", killEnv, run))
-	out, err := cmd.StdoutPipe()
+// killAfter starts a process that appends, and kills it when it has acknowledged n events, or when told fails. told is
+// called with each event that is acknowledged, also behind the kill.
+func killAfter(dir string, run, n int, told func(event.ID) error) error {
+	cmd, lines, err := startAppending(dir, run, batpak.SyncAlways)
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	lines := bufio.NewReader(out)
+	var failed error
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			break
+			return errors.Join(failed, waitKilled(cmd))
 		}
-		if id, err := event.ParseID(strings.TrimSpace(line)); err == nil {
-			acked[id] = true
+		id, err := event.ParseID(strings.TrimSpace(line))
+		if err != nil || failed != nil {
+			continue
 		}
-		if n--; n == 0 {
-			if err := cmd.Process.Kill(); err != nil {
-				return err
-			}
+		failed = told(id)
+		if n--; n == 0 || failed != nil {
+			failed = errors.Join(failed, cmd.Process.Kill())
 		}
 	}
-	_ = cmd.Wait() // it was killed
-	return nil
 }

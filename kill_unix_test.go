@@ -70,18 +70,12 @@ func (k *killing) options() *batpak.Options {
 // kill starts a process that appends and kills it: when it has printed some IDs, or at any moment of its open.
 func (k *killing) kill(t *testing.T, rng *rand.Rand) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcessChild$")
-	cmd.Env = append(os.Environ(), killEnv+"="+k.dir, fmt.Sprintf("%s_RUN=%d", killEnv, k.run), fmt.Sprintf("%s_MODE=%d", killEnv, k.mode))
-	out, err := cmd.StdoutPipe()
+	cmd, r, err := startAppending(k.dir, k.run, k.mode)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	early, after, opened := k.run%5 == 4, rng.IntN(60), false
 	wait := time.Duration(rng.IntN(3000)) * time.Microsecond
-	r := bufio.NewReader(out)
 	for lines := 0; ; lines++ {
 		if early && lines == 1 || lines == after+2 { // the first line says that it opens, the second one that it has
 			<-time.After(wait)
@@ -102,9 +96,28 @@ func (k *killing) kill(t *testing.T, rng *rand.Rand) {
 	if !opened {
 		k.early++
 	}
-	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
-		t.Fatalf("the process ended by itself: %v", err)
+	if err := waitKilled(cmd); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// startAppending starts TestKilledProcessChild on a directory, and returns what it says.
+func startAppending(dir string, run int, mode batpak.SyncMode) (*exec.Cmd, *bufio.Reader, error) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcessChild$")
+	cmd.Env = append(os.Environ(), killEnv+"="+dir, fmt.Sprintf("%s_RUN=%d", killEnv, run), fmt.Sprintf("%s_MODE=%d", killEnv, mode))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	return cmd, bufio.NewReader(out), cmd.Start()
+}
+
+// waitKilled waits for a process that was killed; one that has ended by itself is an error, since it has not done its part.
+func waitKilled(cmd *exec.Cmd) error {
+	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		return fmt.Errorf("the process ended by itself: %v", err)
+	}
+	return nil
 }
 
 // allThere checks that every acknowledged event is there, that the rest makes one history, that nobody holds the lock, and

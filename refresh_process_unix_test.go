@@ -3,14 +3,10 @@
 package batpak_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"batpak"
@@ -31,6 +27,9 @@ func TestRefreshBesideProcesses(t *testing.T) {
 			t.Fatalf("process %d: %v", i+1, err)
 		}
 	}
+	if len(f.acked) < 100 || f.looks < 20 {
+		t.Errorf("%d looks at %d events: this tests nothing", f.looks, len(f.acked))
+	}
 	t.Logf("%d looks, %d built anew, %d events acknowledged", f.looks, r.Builds(), len(f.acked))
 }
 
@@ -44,38 +43,16 @@ type processFollower struct {
 
 // follow starts a process, follows it for a while, kills it and looks once more.
 func (f *processFollower) follow(dir string, run int) error {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcessChild$")
-	cmd.Env = append(os.Environ(), killEnv+"="+dir, fmt.Sprintf("%s_RUN=%d", killEnv, run))
-	out, err := cmd.StdoutPipe()
+	err := killAfter(dir, run, 100+f.rng.IntN(200), func(id event.ID) error {
+		f.acked[id] = true
+		if f.rng.IntN(20) > 0 {
+			return nil
+		}
+		return f.look()
+	})
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	lines, n := bufio.NewReader(out), 100+f.rng.IntN(200)
-	for i := 0; ; i++ {
-		if i == n {
-			if err := cmd.Process.Kill(); err != nil {
-				return err
-			}
-		}
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			break
-		}
-		if id, err := event.ParseID(strings.TrimSpace(line)); err == nil {
-			f.acked[id] = true
-		}
-		if f.rng.IntN(20) == 0 {
-			if err := f.look(); err != nil {
-				_ = cmd.Process.Kill()
-				_ = cmd.Wait()
-				return err
-			}
-		}
-	}
-	_ = cmd.Wait() // it was killed
 	return f.look()
 }
 
