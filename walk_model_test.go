@@ -59,7 +59,12 @@ func (m *walkModel) step(id event.ID, distance int, from event.ID) wantStep {
 	return w
 }
 
-func (m *walkModel) causes(id event.ID) (all []wantStep) {
+func (m *walkModel) causes(id event.ID) []wantStep {
+	return m.chain(id, func(n *walkNode) event.ID { return n.draft.Causation })
+}
+
+// chain goes from one event to the next, until there is none or none that is known.
+func (m *walkModel) chain(id event.ID, next func(*walkNode) event.ID) (all []wantStep) {
 	from := event.ID{}
 	for distance := 0; ; distance++ {
 		w := m.step(id, distance, from)
@@ -69,7 +74,7 @@ func (m *walkModel) causes(id event.ID) (all []wantStep) {
 			last.end = batpak.EndMissing
 			return all
 		}
-		from, id = id, m.find(id).draft.Causation
+		from, id = id, next(m.find(id))
 		if id.IsZero() {
 			last.end = batpak.EndGenesis
 			return all
@@ -116,25 +121,13 @@ func (m *walkModel) correlated(id event.ID) (all []wantStep) {
 	return all
 }
 
-func (m *walkModel) ancestors(id event.ID) (all []wantStep) {
-	from := event.ID{}
-	for distance := 0; ; distance++ {
-		w := m.step(id, distance, from)
-		all = append(all, w)
-		last := &all[len(all)-1]
-		if w.missing == batpak.MissingUnknown || w.missing == batpak.MissingPending {
-			last.end = batpak.EndMissing
-			return all
+func (m *walkModel) ancestors(id event.ID) []wantStep {
+	return m.chain(id, func(n *walkNode) event.ID {
+		if n.Clock > 1 {
+			return m.before(n)
 		}
-		n := m.find(id)
-		if from, id = id, n.draft.Fork; n.Clock > 1 {
-			id = m.before(n)
-		}
-		if id.IsZero() {
-			last.end = batpak.EndGenesis
-			return all
-		}
-	}
+		return n.draft.Fork
+	})
 }
 
 // before returns the event before n on its stream.
