@@ -44,14 +44,11 @@ type File struct {
 //
 // Magic, length and checksum stay where they are in every version.
 const (
-	magic      = "BATPAKVR"
-	version    = 1
-	offLength  = 8
-	offSum     = offLength + 4
-	offVersion = offSum + 4
-	offCovers  = offVersion + 2 + 2 + 4 + 16
-	headerLen  = offCovers + 8 + 8
-	rangeLen   = 8 + 8
+	magic     = "BATPAKVR"
+	version   = 1
+	offCovers = wire.SmallHeader
+	headerLen = offCovers + 8 + 8
+	rangeLen  = 8 + 8
 
 	// maxFile bounds a file, for whoever writes it and for whoever reads it: 64 Mi ranges.
 	maxFile = headerLen + rangeLen<<26
@@ -62,53 +59,37 @@ const (
 	_ uint = 56 - headerLen
 )
 
+// small is the sort of the file, whose first 40 bytes it knows.
+var small = wire.Small{Magic: magic, Version: version}
+
+// found names what can be wrong with them.
+var found = [...]error{wire.Damaged: ErrDamaged, wire.Future: ErrFuture, wire.Foreign: ErrForeign}
+
 // AppendFile appends the encoding of f to dst. f.Set holds no sequence above f.Covers.
 func AppendFile(dst []byte, store [16]byte, f *File) []byte {
 	le := binary.LittleEndian
 	start := len(dst)
-	dst = append(dst, magic...)
-	dst = le.AppendUint32(dst, uint32(headerLen+rangeLen*f.Set.Len()))
-	dst = le.AppendUint32(dst, 0)
-	dst = le.AppendUint16(dst, version)
-	dst = append(dst, 0, 0, 0, 0, 0, 0)
-	dst = append(dst, store[:]...)
+	dst = small.Begin(dst, store, headerLen+rangeLen*f.Set.Len())
 	dst = le.AppendUint64(dst, f.Covers)
 	dst = le.AppendUint64(dst, f.LastFence)
 	for r := range f.Set.Ranges() {
 		dst = le.AppendUint64(dst, r.From)
 		dst = le.AppendUint64(dst, r.To)
 	}
-	le.PutUint32(dst[start+offSum:], sum(dst[start:]))
+	wire.SealSmall(dst[start:])
 	return dst
 }
-
-// sum is the checksum of an encoded file, its own field left out.
-func sum(b []byte) uint32 { return wire.Sum(wire.Sum(0, b[:offSum]), b[offSum+4:]) }
 
 // DecodeFile decodes the whole file b of a store. The result keeps nothing of b and takes no more memory than it.
 //
 // Errors: *[FileError] with [ErrDamaged], [ErrFuture], or [ErrForeign] when it is a sound file of another store.
 func DecodeFile(b []byte, store [16]byte) (File, error) {
-	le := binary.LittleEndian
-	switch {
-	case len(b) < headerLen:
-		return File{}, flaw(0, "too short", ErrDamaged)
-	case string(b[:len(magic)]) != magic:
-		return File{}, flaw(0, "magic", ErrDamaged)
-	case le.Uint32(b[offSum:]) != sum(b):
-		return File{}, flaw(offSum, "checksum", ErrDamaged)
+	r, wrong := small.Open(b, store, headerLen)
+	if wrong.Kind != wire.Sound {
+		return File{}, flaw(wrong.Offset, wrong.Reason, found[wrong.Kind])
 	}
-	r := wire.Reader{B: b[offVersion:]}
-	if v, flags := r.Uint16(), r.Uint16(); v > version || flags != 0 {
-		return File{}, flaw(offVersion, "version", ErrFuture)
-	} else if zero := r.Uint32(); v == 0 || zero != 0 {
-		return File{}, flaw(offVersion, "fields", ErrDamaged)
-	}
-	if uint64(le.Uint32(b[offLength:])) != uint64(len(b)) || (len(b)-headerLen)%rangeLen != 0 {
-		return File{}, flaw(offLength, "length", ErrDamaged)
-	}
-	if [16]byte(r.Bytes(len(store))) != store {
-		return File{}, flaw(0, "identity", ErrForeign)
+	if (len(b)-headerLen)%rangeLen != 0 {
+		return File{}, flaw(wire.SmallLength, "length", ErrDamaged)
 	}
 	return decodeRanges(&r)
 }
@@ -163,15 +144,15 @@ func readAll(src vfs.File) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", FileName, err)
 	}
-	var head [offSum]byte
+	var head [wire.SmallSum]byte
 	if size < headerLen || size > maxFile {
 		return nil, flaw(0, "size", ErrDamaged)
 	}
 	if n, err := src.ReadAt(head[:], 0); n < len(head) {
 		return nil, fmt.Errorf("read %s: %w", FileName, err)
 	}
-	if string(head[:len(magic)]) != magic || int64(binary.LittleEndian.Uint32(head[offLength:])) != size {
-		return nil, flaw(offLength, "length", ErrDamaged)
+	if string(head[:len(magic)]) != magic || int64(binary.LittleEndian.Uint32(head[wire.SmallLength:])) != size {
+		return nil, flaw(wire.SmallLength, "length", ErrDamaged)
 	}
 	b := make([]byte, size)
 	if n, err := src.ReadAt(b, 0); n < len(b) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"batpak/internal/vfs"
+	"batpak/internal/wire"
 )
 
 var (
@@ -23,8 +24,8 @@ func sample() File {
 
 // seal sets the checksum, so that what stands under it is looked at.
 func seal(b []byte) []byte {
-	if len(b) >= offVersion {
-		binary.LittleEndian.PutUint32(b[offSum:], sum(b))
+	if len(b) >= wire.SmallVersion {
+		wire.SealSmall(b)
 	}
 	return b
 }
@@ -75,17 +76,17 @@ func TestDecodeFile(t *testing.T) {
 		{"covers more", word(offCovers, math.MaxUint64), nil},
 		{"empty", func([]byte) []byte { return nil }, ErrDamaged},
 		{"magic", put(0, 'X'), ErrDamaged},
-		{"length", put(offLength, 1), ErrDamaged},
+		{"length", put(wire.SmallLength, 1), ErrDamaged},
 		{"longer than it says", func(b []byte) []byte { return append(b, make([]byte, rangeLen)...) }, ErrDamaged},
 		{"half a range", func(b []byte) []byte {
-			binary.LittleEndian.PutUint32(b[offLength:], uint32(len(b)-8))
+			binary.LittleEndian.PutUint32(b[wire.SmallLength:], uint32(len(b)-8))
 			return b[:len(b)-8]
 		}, ErrDamaged},
-		{"version 0", put(offVersion, 0), ErrDamaged},
-		{"version 2", put(offVersion, 2), ErrFuture},
-		{"flag", put(offVersion+2, 1), ErrFuture},
-		{"version 2 of another length", func(b []byte) []byte { return append(put(offVersion, 2)(b), 1, 2, 3) }, ErrFuture},
-		{"zero field", put(offVersion+4, 1), ErrDamaged},
+		{"version 0", put(wire.SmallVersion, 0), ErrDamaged},
+		{"version 2", put(wire.SmallVersion, 2), ErrFuture},
+		{"flag", put(wire.SmallVersion+2, 1), ErrFuture},
+		{"version 2 of another length", func(b []byte) []byte { return append(put(wire.SmallVersion, 2)(b), 1, 2, 3) }, ErrFuture},
+		{"zero field", put(wire.SmallVersion+4, 1), ErrDamaged},
 		{"other store", put(24, 7), ErrForeign},
 		{"sequence 0", word(first, 0), ErrDamaged},
 		{"empty range", word(first+8, 5), ErrDamaged},
@@ -233,7 +234,7 @@ func FuzzDecodeFile(f *testing.F) {
 		b = bytes.Clone(b)
 		copy(b, magic)
 		if len(b) >= headerLen {
-			binary.LittleEndian.PutUint32(b[offLength:], uint32(len(b)))
+			binary.LittleEndian.PutUint32(b[wire.SmallLength:], uint32(len(b)))
 			copy(b[24:], storeA[:])
 		}
 		check(seal(b))

@@ -13,6 +13,7 @@ import (
 
 	"batpak/event"
 	"batpak/internal/vfs"
+	"batpak/internal/wire"
 )
 
 var (
@@ -75,8 +76,7 @@ func TestEveryBitFlipAndCutIsDetected(t *testing.T) {
 func forge(f File, change func([]byte)) []byte {
 	b := AppendFile(nil, testStore, &f)
 	change(b)
-	s := sum(b)
-	copy(b[offSum:], []byte{byte(s), byte(s >> 8), byte(s >> 16), byte(s >> 24)})
+	wire.SealSmall(b)
 	return b
 }
 
@@ -93,12 +93,12 @@ func TestFindings(t *testing.T) {
 		{"sound", AppendFile(nil, testStore, &f), nil},
 		{"at the beginning", AppendFile(nil, testStore, &unbound), nil},
 		{"other store", AppendFile(nil, otherStore, &f), ErrForeign},
-		{"version 2", forge(f, func(b []byte) { b[offVersion] = 2 }), ErrFuture},
-		{"version 2 of another store", forge(f, func(b []byte) { b[offVersion], b[offStore] = 2, 77 }), ErrFuture},
-		{"version 0", forge(f, func(b []byte) { b[offVersion] = 0 }), ErrDamaged},
-		{"unknown flag", forge(f, func(b []byte) { b[offVersion+2] = 1 }), ErrFuture},
-		{"reserved bytes", forge(f, func(b []byte) { b[offVersion+5] = 1 }), ErrDamaged},
-		{"length", forge(f, func(b []byte) { b[offLength]++ }), ErrDamaged},
+		{"version 2", forge(f, func(b []byte) { b[wire.SmallVersion] = 2 }), ErrFuture},
+		{"version 2 of another store", forge(f, func(b []byte) { b[wire.SmallVersion], b[wire.SmallStore] = 2, 77 }), ErrFuture},
+		{"version 0", forge(f, func(b []byte) { b[wire.SmallVersion] = 0 }), ErrDamaged},
+		{"unknown flag", forge(f, func(b []byte) { b[wire.SmallVersion+2] = 1 }), ErrFuture},
+		{"reserved bytes", forge(f, func(b []byte) { b[wire.SmallVersion+5] = 1 }), ErrDamaged},
+		{"length", forge(f, func(b []byte) { b[wire.SmallLength]++ }), ErrDamaged},
 		{"no generation", forge(f, func(b []byte) { clear(b[offGen : offGen+8]) }), ErrDamaged},
 		{"hash of no event", forge(f, func(b []byte) { clear(b[offSeq : offSeq+8]) }), ErrDamaged},
 		{"name length", forge(f, func(b []byte) { b[offName]-- }), ErrDamaged},
@@ -213,8 +213,7 @@ func FuzzDecodeFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = slices.Clone(b)
 		if len(b) >= headerLen { // let the fuzzer past the checksum
-			s := sum(b)
-			copy(b[offSum:], []byte{byte(s), byte(s >> 8), byte(s >> 16), byte(s >> 24)})
+			wire.SealSmall(b)
 		}
 		got, err := DecodeFile(b, testStore)
 		if err != nil {

@@ -89,17 +89,13 @@ type File struct {
 //
 // Magic, length and checksum stay where they are in every version.
 const (
-	magic      = "BATPAKCU"
-	version    = 1
-	offLength  = 8
-	offSum     = offLength + 4
-	offVersion = offSum + 4
-	offStore   = offVersion + 2 + 2 + 4
-	offGen     = offStore + 16
-	offSeq     = offGen + 8
-	offQuery   = offSeq + 8 + event.HashLen
-	offName    = offQuery + 32 + 8
-	headerLen  = offName + 4
+	magic     = "BATPAKCU"
+	version   = 1
+	offGen    = wire.SmallHeader
+	offSeq    = offGen + 8
+	offQuery  = offSeq + 8 + event.HashLen
+	offName   = offQuery + 32 + 8
+	headerLen = offName + 4
 
 	// maxFile bounds what is read of a file: a later version may have more to say.
 	maxFile = 64 << 10
@@ -110,16 +106,17 @@ const (
 	_ uint = 132 - headerLen
 )
 
+// small is the sort of the file, whose first 40 bytes it knows.
+var small = wire.Small{Magic: magic, Version: version}
+
+// found names what can be wrong with them.
+var found = [...]error{wire.Damaged: ErrDamaged, wire.Future: ErrFuture, wire.Foreign: ErrForeign}
+
 // AppendFile appends the encoding of f, of a consumer of the given store, to dst.
 func AppendFile(dst []byte, store [16]byte, f *File) []byte {
 	le := binary.LittleEndian
 	start := len(dst)
-	dst = append(dst, magic...)
-	dst = le.AppendUint32(dst, uint32(headerLen+len(f.Name)))
-	dst = le.AppendUint32(dst, 0)
-	dst = le.AppendUint16(dst, version)
-	dst = append(dst, 0, 0, 0, 0, 0, 0)
-	dst = append(dst, store[:]...)
+	dst = small.Begin(dst, store, headerLen+len(f.Name))
 	dst = le.AppendUint64(dst, f.Position.Generation)
 	dst = le.AppendUint64(dst, f.Position.Seq)
 	dst = append(dst, f.Position.Hash[:]...)
@@ -127,37 +124,17 @@ func AppendFile(dst []byte, store [16]byte, f *File) []byte {
 	dst = le.AppendUint64(dst, uint64(f.Written))
 	dst = le.AppendUint32(dst, uint32(len(f.Name)))
 	dst = append(dst, f.Name...)
-	le.PutUint32(dst[start+offSum:], sum(dst[start:]))
+	wire.SealSmall(dst[start:])
 	return dst
 }
-
-// sum is the checksum of an encoded file, its own field left out.
-func sum(b []byte) uint32 { return wire.Sum(wire.Sum(0, b[:offSum]), b[offSum+4:]) }
 
 // DecodeFile decodes the whole file b. The result keeps nothing of b.
 //
 // Errors: *[FileError] with [ErrDamaged], [ErrFuture], or [ErrForeign] when it is a sound file of another store.
 func DecodeFile(b []byte, store [16]byte) (File, error) {
-	le := binary.LittleEndian
-	switch {
-	case len(b) < headerLen:
-		return File{}, flaw(0, "too short", ErrDamaged)
-	case string(b[:len(magic)]) != magic:
-		return File{}, flaw(0, "magic", ErrDamaged)
-	case le.Uint32(b[offSum:]) != sum(b):
-		return File{}, flaw(offSum, "checksum", ErrDamaged)
-	}
-	r := wire.Reader{B: b[offVersion:]}
-	if v, flags := r.Uint16(), r.Uint16(); v > version || flags != 0 {
-		return File{}, flaw(offVersion, "version", ErrFuture)
-	} else if zero := r.Uint32(); v == 0 || zero != 0 {
-		return File{}, flaw(offVersion, "fields", ErrDamaged)
-	}
-	if uint64(le.Uint32(b[offLength:])) != uint64(len(b)) {
-		return File{}, flaw(offLength, "length", ErrDamaged)
-	}
-	if [16]byte(r.Bytes(len(store))) != store {
-		return File{}, flaw(offStore, "identity", ErrForeign)
+	r, wrong := small.Open(b, store, headerLen)
+	if wrong.Kind != wire.Sound {
+		return File{}, flaw(wrong.Offset, wrong.Reason, found[wrong.Kind])
 	}
 	return decodePosition(&r)
 }
