@@ -485,3 +485,57 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// A lateFooter is a file system in which the footer of a segment is written when somebody first maps the segment.
+type lateFooter struct {
+	vfs.FS
+	write func(vfs.Dir)
+}
+
+func (f lateFooter) OpenDir(path string, o vfs.DirOptions) (vfs.Dir, error) {
+	d, err := f.FS.OpenDir(path, o)
+	return lateFooterDir{d, f.write}, err
+}
+
+type lateFooterDir struct {
+	vfs.Dir
+	write func(vfs.Dir)
+}
+
+func (d lateFooterDir) Map(name string) (*vfs.Map, error) {
+	if name == segment.Name(2) {
+		d.write(d.Dir)
+	}
+	return d.Dir.Map(name)
+}
+
+// TestVerifyBesideFooter: a store that has just recovered writes the footer of the segment it had been writing to, while
+// Verify judges what stands there instead. Neither order of the two is a finding.
+func TestVerifyBesideFooter(t *testing.T) {
+	name, files := segment.Name(2), verifiedStore(t, true)
+	sealed := files[name]
+	for stands, before := range map[string][]byte{
+		"part of a footer": sealed[:len(sealed)-1],
+		"a torn tail":      append(bytes.Clone(sealed), 0xa5, 0x5a, 3),
+		"space":            append(bytes.Clone(sealed), make([]byte, 1<<16)...),
+	} {
+		files[name] = before
+		write := func(d vfs.Dir) {
+			f, err := d.OpenWrite(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := f.WriteAt(sealed, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Truncate(int64(len(sealed))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := Verify(t.Context(), VerifyConfig{FS: lateFooter{vfs.NewMemFrom(clone(files)), write}, Dir: vfs.MemDir})
+		if err != nil || !r.Clean() || len(r.Notes) > 0 || r.Footers != 2 {
+			t.Errorf("%s, then the footer: %v, %v, want two footers and nothing to say", stands, r, err)
+		}
+	}
+}
