@@ -48,7 +48,11 @@ type ConsumerOptions struct {
 
 	// MaxAttempts is how often the handler is called for an event that it fails on, with pauses in between, before the
 	// event is parked and the consumer goes on. 0 parks nothing: the first failure ends the run with a *[HandlerError].
-	// Attempts are counted in memory: a new run begins to count anew.
+	// A new run begins to count anew, unless the one before has not come to its end, since its process was killed, or died
+	// of the event: then this one notes each event before it is handed over, and a process that ends while the handler has
+	// it counts as an attempt, in this run and those behind. So an event that kills the process is parked, too, with
+	// [ErrHandlerLost]: after MaxAttempts + 1 processes at most, since the first one has not looked closely. To note an
+	// event costs a small write without a sync.
 	MaxAttempts int
 	// NoPark ends the run with a *[HandlerError] after MaxAttempts, instead of parking the event.
 	NoPark bool

@@ -15,6 +15,8 @@ var (
 	ErrNoConsumer = errors.New("batpak: no such consumer")
 	// ErrHandler: a handler failed on an event.
 	ErrHandler = errors.New("batpak: the handler failed")
+	// ErrHandlerLost: the process ended while the handler had the event, as often as it may be tried.
+	ErrHandlerLost = errors.New("batpak: the process ended while the handler had the event")
 	// ErrNotParked: the event is not parked.
 	ErrNotParked = errors.New("batpak: the event is not parked")
 
@@ -63,9 +65,9 @@ type HandlerError struct {
 	Consumer string
 	Seq      uint64 // of the event
 	ID       event.ID
-	Attempts int // of this run
-	Panic    any // what the handler panicked with; nil when it returned Err
-	Err      error
+	Attempts int   // of this run, and those that ended with their process
+	Panic    any   // what the handler panicked with; nil when it returned Err
+	Err      error // the handler's, or [ErrHandlerLost]
 }
 
 func (e *HandlerError) Error() string {

@@ -16,7 +16,7 @@ import (
 type Parked struct {
 	Seq      uint64
 	ID       event.ID
-	Attempts int    // of the run that parked it
+	Attempts int    // of the run that parked it, and those that ended with their process
 	Error    string // of the last one, cut to 4 KiB
 	Panic    bool   // that one panicked
 	Time     time.Time

@@ -32,6 +32,11 @@ type consumerRun struct {
 	saver saver
 	retry Retry
 	rng   *rand.Rand
+
+	noting  bool            // that the run goes on is noted, see inHand
+	closely bool            // and so is what it has in hand
+	looked  int             // how many events it has looked at closely
+	lost    cursors.Attempt // what the run before had in hand when its process ended
 }
 
 // run is Run and React.
@@ -47,7 +52,7 @@ func (c *Consumer) run(ctx context.Context, fn reaction) (err error) {
 		defer r.f.close()
 		err = r.loop(ctx)
 		// The outcome of the run is the one that counts; what could not be kept is handed over again.
-		err = errors.Join(err, c.store.saveLast(c.state, c.opts.SaveEvery))
+		err = errors.Join(err, c.store.saveLast(c.state, c.opts.SaveEvery), c.store.endAttempts(c.state))
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -101,7 +106,11 @@ func (r *consumerRun) loop(ctx context.Context) error {
 			}
 		}
 		if len(r.page) == 0 {
-			if err := r.wait(ctx); err != nil {
+			err := r.handsFree()
+			if err == nil {
+				err = r.wait(ctx)
+			}
+			if err != nil {
 				return fmt.Errorf("consumer %q: %w", r.c.state.name, err)
 			}
 		}
@@ -163,7 +172,14 @@ func (e *fatalError) Error() string { return e.err.Error() }
 // deliver hands ev over until it is handled, or parked. An error ends the run; ev is then the next one still.
 func (r *consumerRun) deliver(ctx context.Context, ev event.Event) error {
 	o := &r.c.opts
-	for attempt := 1; ; attempt++ {
+	lost, err := r.inHand(&ev)
+	if err != nil {
+		return err
+	}
+	if o.MaxAttempts > 0 && lost >= o.MaxAttempts {
+		return r.giveUp(ctx, &ev, lost, ErrHandlerLost)
+	}
+	for attempt := lost + 1; ; attempt++ {
 		err := r.attempt(ctx, ev)
 		if err == nil || ctx.Err() != nil {
 			return nil // run says why
@@ -173,17 +189,22 @@ func (r *consumerRun) deliver(ctx context.Context, ev event.Event) error {
 			return fmt.Errorf("consumer %q: event %d: %w", r.c.state.name, ev.Seq, fatal.err)
 		}
 		if attempt >= o.MaxAttempts {
-			failed := handlerError(r.c.state.name, &ev, attempt, err)
-			if o.MaxAttempts == 0 || o.NoPark {
-				return failed
-			}
-			return r.park(ctx, &ev, failed)
+			return r.giveUp(ctx, &ev, attempt, err)
 		}
 		o.Logger.Warn("handler failed", "consumer", r.c.state.name, "event", ev.Seq, "attempt", attempt, "err", err)
 		if err := r.pause(ctx, r.retry.pause(attempt, r.rng)); err != nil || ctx.Err() != nil {
 			return err // nil: run says why
 		}
 	}
+}
+
+// giveUp parks ev, which the handler has failed on that often, or ends the run.
+func (r *consumerRun) giveUp(ctx context.Context, ev *event.Event, attempts int, err error) error {
+	failed := handlerError(r.c.state.name, ev, attempts, err)
+	if r.c.opts.MaxAttempts == 0 || r.c.opts.NoPark {
+		return failed
+	}
+	return r.park(ctx, ev, failed)
 }
 
 // pause lets some time pass, or less when ctx ends. The position is written before, if it would be time in between.

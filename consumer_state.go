@@ -44,6 +44,7 @@ type consumerState struct {
 	at      earned                  // everything up to it was handled
 	kept    cursors.Position        // what the next process would find, if nothing else is lost
 	ripe    earned                  // to be written once it is durable; generation 0 for none
+	attempt vfs.File                // where the run notes what it has in hand; nil when it does not
 }
 
 // An earned is a position, and what must be durable before it may outlast the process: the event that it names, and
@@ -125,7 +126,7 @@ func (s *Store) closeConsumers() error {
 	defer cs.saving.Unlock()
 	var errs []error
 	for _, st := range cs.all() {
-		errs = append(errs, s.saveLocked(st))
+		errs = append(errs, s.saveLocked(st), s.endAttemptsLocked(st))
 	}
 	cs.opening.Lock()
 	defer cs.opening.Unlock()
