@@ -2,8 +2,6 @@ package coldstart
 
 import (
 	"errors"
-	"io/fs"
-	"path/filepath"
 
 	"batpak/internal/cursors"
 	"batpak/internal/vfs"
@@ -29,14 +27,8 @@ func (s *State) Cursors() (vfs.Dir, error) {
 // positions checks the files of the positions of consumers. Whether the log holds the events that they name is not looked
 // at: their consumers do, when they run.
 func (v *verifier) positions(fsys vfs.FS) error {
-	if e, err := v.dir.Stat(cursorsName); errors.Is(err, fs.ErrNotExist) || err == nil && !e.Mode.IsDir() {
-		return nil // look has seen what is not a directory
-	}
-	d, err := fsys.OpenDir(filepath.Join(v.dir.Path(), cursorsName), vfs.DirOptions{})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	d, err := v.subdirectory(fsys, cursorsName)
+	if err != nil || d == nil {
 		return err
 	}
 	defer d.Close()

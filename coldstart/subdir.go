@@ -1,11 +1,13 @@
 package coldstart
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 
+	"batpak/internal/statefile"
 	"batpak/internal/vfs"
 )
 
@@ -34,4 +36,44 @@ func (s *State) subdirectory(name string, create bool) (vfs.Dir, error) {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	return dir, nil
+}
+
+// subdirectory opens a directory inside the one that is verified; nil when there is none. Something else under its name
+// has been seen by look.
+func (v *verifier) subdirectory(fsys vfs.FS, name string) (vfs.Dir, error) {
+	if e, err := v.dir.Stat(name); errors.Is(err, fs.ErrNotExist) || err == nil && !e.Mode.IsDir() {
+		return nil, nil
+	}
+	d, err := fsys.OpenDir(filepath.Join(v.dir.Path(), name), vfs.DirOptions{})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return d, err
+}
+
+// states checks the files of the states of projections. Whether they fit a projection and the log is for whoever uses one.
+func (v *verifier) states(ctx context.Context, fsys vfs.FS) error {
+	d, err := v.subdirectory(fsys, projectionsName)
+	if err != nil || d == nil {
+		return err
+	}
+	defer d.Close()
+	files, err := statefile.All(d)
+	for _, f := range files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		note := Finding{File: projectionsName + "/" + f.File, Reason: "state of a projection, which is folded anew"}
+		var flaw *statefile.FileError
+		switch note.Err = statefile.Check(d, v.meta.Store, f); {
+		case note.Err == nil, errors.Is(note.Err, fs.ErrNotExist): // removed meanwhile
+			continue
+		case errors.As(note.Err, &flaw):
+			note.Offset = flaw.Offset
+		case !errors.Is(note.Err, vfs.ErrUnsafePath):
+			return note.Err
+		}
+		v.note(note)
+	}
+	return err
 }

@@ -124,23 +124,31 @@ func decode(file string, b []byte, k *Key) (State, error) {
 	if le.Uint64(b[offLength:]) != uint64(len(b)) {
 		return State{}, flaw(file, offLength, "length", ErrDamaged)
 	}
-	var have Key
-	r.Copy(have.Store[:])
-	have.Version = r.Uint32()
-	nameLen := r.Uint32()
-	r.Copy(have.Selects[:])
-	s := State{At: r.Uint64(), Seq: r.Uint64()}
-	r.Copy(s.Hash[:])
-	s.Events, s.Applied, s.Saved = r.Uint64(), r.Uint64(), int64(r.Uint64())
-	if have.Version == 0 || nameLen == 0 || nameLen > MaxName || uint64(nameLen) > uint64(len(r.B)) || !s.sound() {
-		return State{}, flaw(file, offSchema, "fields", ErrDamaged)
+	have, s, err := decodeFields(file, &r)
+	if err != nil {
+		return State{}, err
 	}
-	have.Name = string(r.Bytes(int(nameLen)))
 	if err := have.differsFrom(file, k); err != nil {
 		return State{}, err
 	}
 	s.Data = r.B
 	return s, nil
+}
+
+// decodeFields decodes what stands between the flags and the state, which r is left at.
+func decodeFields(file string, r *wire.Reader) (k Key, s State, err error) {
+	r.Copy(k.Store[:])
+	k.Version = r.Uint32()
+	nameLen := r.Uint32()
+	r.Copy(k.Selects[:])
+	s.At, s.Seq = r.Uint64(), r.Uint64()
+	r.Copy(s.Hash[:])
+	s.Events, s.Applied, s.Saved = r.Uint64(), r.Uint64(), int64(r.Uint64())
+	if k.Version == 0 || nameLen == 0 || nameLen > MaxName || uint64(nameLen) > uint64(len(r.B)) || !s.sound() {
+		return Key{}, State{}, flaw(file, offSchema, "fields", ErrDamaged)
+	}
+	k.Name = string(r.Bytes(int(nameLen)))
+	return k, s, nil
 }
 
 // sound reports whether the fields of s may stand together.

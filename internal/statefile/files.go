@@ -161,33 +161,100 @@ func Future(dir vfs.Dir, f Found) error {
 	return confirmFuture(src, f.File)
 }
 
-// confirmFuture reads the whole file, block by block, and returns the error that it is from the future, or nil when its
-// checksum does not hold.
+// confirmFuture reads the whole file and returns the error that it is from the future, or nil when its checksum does not
+// hold.
 func confirmFuture(src vfs.File, file string) error {
 	size, err := src.Size()
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
+	if _, sound, err := checksum(src, size); err != nil || !sound {
+		return err
+	}
+	return flaw(file, offVersion, "version", ErrFuture)
+}
+
+// checksum reads all size bytes of src, block by block, and reports whether its checksum holds. head is the first block.
+func checksum(src vfs.File, size int64) (head []byte, sound bool, err error) {
 	buf := make([]byte, min(size, 256<<10))
 	have, want := uint32(0), uint32(0)
 	for off := int64(0); off < size; {
 		n, err := src.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
-		if n == 0 {
-			return fmt.Errorf("read state: %w", err)
+		if int64(n) < min(int64(len(buf)), size-off) {
+			return nil, false, fmt.Errorf("read state: %w", err)
 		}
 		b := buf[:n]
 		if off == 0 {
 			want = binary.LittleEndian.Uint32(b[offSum:])
 			have = sum(b)
+			head = append(head, b[:min(n, mostWithout)]...)
 		} else {
 			have = wire.Sum(have, b)
 		}
 		off += int64(n)
 	}
-	if have != want {
-		return nil
+	return head, have == want, nil
+}
+
+// Check reads a whole file and says what is wrong with it by itself: whether it fits a projection, or the log, is not
+// looked at. It takes little memory, whatever the size of the state.
+//
+// Errors: *[FileError] with [ErrDamaged], [ErrFuture] or [ErrForeign]; *[vfs.UnsafePathError]; [fs.ErrNotExist]; I/O errors.
+func Check(dir vfs.Dir, store [16]byte, f Found) error {
+	src, err := dir.OpenRead(f.File)
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
 	}
-	return flaw(file, offVersion, "version", ErrFuture)
+	defer src.Close()
+	size, err := src.Size()
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	if size < headerLen {
+		return flaw(f.File, 0, "too short", ErrDamaged)
+	}
+	head, sound, err := checksum(src, size)
+	le := binary.LittleEndian
+	switch {
+	case err != nil:
+		return err
+	case string(head[:len(magic)]) != magic:
+		return flaw(f.File, 0, "magic", ErrDamaged)
+	case !sound:
+		return flaw(f.File, offSum, "checksum", ErrDamaged)
+	case le.Uint16(head[offVersion:]) > version || le.Uint16(head[offVersion+2:]) != 0:
+		return flaw(f.File, offVersion, "version", ErrFuture)
+	case le.Uint16(head[offVersion:]) == 0:
+		return flaw(f.File, offVersion, "version", ErrDamaged)
+	case le.Uint64(head[offLength:]) != uint64(size):
+		return flaw(f.File, offLength, "length", ErrDamaged)
+	}
+	k, s, err := decodeFields(f.File, &wire.Reader{B: head[offStore:]})
+	switch {
+	case err != nil:
+		return err
+	case k.Store != store:
+		return flaw(f.File, offStore, "store", ErrForeign)
+	case FileName(k.Name, k.Version, s.At) != f.File:
+		return flaw(f.File, offAt, "name of the file", ErrDamaged)
+	}
+	return nil
+}
+
+// All returns the files of all projections in dir, by name, also those that are no regular files.
+//
+// Errors: I/O errors.
+func All(dir vfs.Dir) (found []Found, err error) {
+	entries, err := dir.Names()
+	if err != nil {
+		return nil, fmt.Errorf("list states: %w", err)
+	}
+	for _, e := range entries {
+		if _, f, ok := parse(e.Name); ok {
+			found = append(found, f)
+		}
+	}
+	return found, nil
 }
 
 // Write makes the file of a state. When the error is nil it is durable; after a crash or an error it is there as a
