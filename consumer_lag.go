@@ -98,6 +98,10 @@ func (s *Store) Consumers(ctx context.Context) ([]ConsumerInfo, error) {
 	if err := s.mayRead(ctx); err != nil {
 		return nil, err
 	}
+	files, err := s.cursorFiles() // first: the log knows of each before it is made
+	if err != nil {
+		return nil, fmt.Errorf("consumers: %w", err)
+	}
 	records, err := s.consumerRecords(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("consumers: %w", err)
@@ -106,11 +110,7 @@ func (s *Store) Consumers(ctx context.Context) ([]ConsumerInfo, error) {
 	for _, name := range slices.Sorted(maps.Keys(records)) {
 		infos = append(infos, s.consumerInfo(ctx, name, records[name]))
 	}
-	strays, err := s.strayCursors(records)
-	if err != nil {
-		return nil, fmt.Errorf("consumers: %w", err)
-	}
-	infos = append(infos, strays...)
+	infos = append(infos, s.strayCursors(files, records)...)
 	slices.SortStableFunc(infos, func(a, b ConsumerInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return infos, s.mayRead(ctx)
 }
@@ -162,33 +162,47 @@ func (s *Store) consumerInfo(ctx context.Context, name string, records []Consume
 	return info
 }
 
-// strayCursors returns what there is to say of files whose consumer the log does not know.
-func (s *Store) strayCursors(records map[string][]ConsumerRecord) ([]ConsumerInfo, error) {
+// A cursorFinding is what a file in the directory of positions says, or what is wrong with it.
+type cursorFinding struct {
+	cursors.File
+	err *cursors.FileError
+}
+
+// cursorFiles returns all files of positions.
+func (s *Store) cursorFiles() (files []cursorFinding, err error) {
 	dir, err := s.cursorDir()
 	if err != nil || dir == nil {
 		return nil, err
 	}
+	for f, err := range cursors.All(dir, s.state.StoreID) {
+		var file *cursors.FileError
+		if err != nil && !errors.As(err, &file) {
+			return nil, err
+		}
+		files = append(files, cursorFinding{f, file})
+	}
+	return files, nil
+}
+
+// strayCursors returns what there is to say of files whose consumer the log does not know.
+func (s *Store) strayCursors(files []cursorFinding, records map[string][]ConsumerRecord) (strays []ConsumerInfo) {
 	known := make(map[string]bool, len(records))
 	for name := range records {
 		known[cursors.DirName+"/"+cursors.FileName(name)] = true
 	}
-	var strays []ConsumerInfo
-	for f, err := range cursors.All(dir, s.state.StoreID) {
-		var file *cursors.FileError
+	for _, f := range files {
 		switch {
-		case errors.As(err, &file):
-			if !known[file.File] {
-				strays = append(strays, ConsumerInfo{Err: fileError("", err)})
+		case f.err != nil:
+			if !known[f.err.File] {
+				strays = append(strays, ConsumerInfo{Err: fileError("", f.err)})
 			}
-		case err != nil:
-			return nil, err
 		case records[f.Name] == nil && !s.opts.ReadOnly:
 			strays = append(strays, ConsumerInfo{
 				Name: f.Name, Position: Position(f.Position), Err: s.historyError(f.Name, f.Position, "the log does not know the consumer"),
 			})
 		}
 	}
-	return strays, nil
+	return strays
 }
 
 // KnownConsumer returns the consumer of that name with the query that the log knows: for who puts it elsewhere or looks

@@ -43,12 +43,12 @@ func (l *located) query() (q storedQuery, err error) {
 //
 // Errors: *[PositionError]; those of [Store.Read]; I/O errors.
 func (s *Store) locate(ctx context.Context, name string) (l located, err error) {
+	file, failed := s.cursorFile(name) // first: what it says the log knows by then, also when somebody puts the consumer elsewhere
 	if l.record, err = s.consumerRecord(ctx, name); err != nil {
 		return l, err
 	}
-	l.file, err = s.cursorFile(name)
-	if err != nil || !l.known() {
-		return l, err
+	if l.file = file; failed != nil || !l.known() {
+		return l, failed
 	}
 	if l.at, err = position(l.record.Generation, l.record.Seq, l.record.Hash); err != nil {
 		return l, s.historyError(name, l.file.Position, "the log does not know the consumer")

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -515,6 +517,62 @@ func TestConsumerKeepsItsQuery(t *testing.T) {
 		entities[0], lane = "other", 7
 		wantSeqs(t, "lists changed", drain(t, c), upTo(1, 3))
 	})
+}
+
+// TestConsumersBesideOthers: while Consumers looks for the files of positions somebody makes another consumer, or puts one
+// elsewhere. Neither is a finding.
+func TestConsumersBesideOthers(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		kind vfs.OpKind // of the call on a position that it happens before
+		do   func(t *testing.T, st *batpak.Store)
+	}{
+		{"made", vfs.OpList, func(t *testing.T, st *batpak.Store) { consumer(t, st, "late", batpak.ConsumerOptions{}) }},
+		{"put elsewhere", vfs.OpOpenRead, func(t *testing.T, st *batpak.Store) {
+			if err := consumer(t, st, "early", batpak.ConsumerOptions{}).Seek(t.Context(), 1); err != nil {
+				t.Error(err)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			o := &batpak.Options{}
+			o.SetFS(mem)
+			st := openAt(t, vfs.MemDir, o)
+			fillStore(t, st, 3)
+			consumer(t, st, "early", batpak.ConsumerOptions{})
+			mustClose(t, st)
+			for n := 1; ; n++ { // the nth such call
+				var looking atomic.Bool
+				m, calls := mem.Clone(), 0
+				o.SetFS(vfs.Inject(m, func(c vfs.Call) vfs.Decision {
+					if looking.Load() && c.Kind == tt.kind && path.Base(c.Dir) == cursors.DirName {
+						if calls++; calls == n {
+							tt.do(t, st)
+						}
+					}
+					return vfs.Decision{}
+				}))
+				st = openAt(t, vfs.MemDir, o)
+				if _, err := st.Consumers(t.Context()); err != nil { // opens the directory
+					t.Fatal(err)
+				}
+				looking.Store(true)
+				infos, err := st.Consumers(t.Context())
+				looking.Store(false)
+				for _, info := range infos {
+					err = errors.Join(err, info.Err)
+				}
+				if err != nil || len(infos) == 0 {
+					t.Errorf("before call %d: %+v, %v", n, infos, err)
+				}
+				mustClose(t, st)
+				if calls < n {
+					return
+				}
+			}
+		})
+	}
 }
 
 // A link in the place of one position does not keep the others from being listed.

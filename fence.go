@@ -149,11 +149,11 @@ func (s *Store) stageFence(r *request) (done bool, err error) {
 	f, c := r.fence, &s.commit
 	if f.outcome != fenceOpen || f.ending {
 		r.settled = f.outcome != fenceOpen
-		return false, f.ended(f.cause)
+		return false, c.tooLate(f)
 	}
 	if f.ctx.Err() != nil && r.op != segment.FenceCancel { // the cancel is on its way
 		r.settled = true
-		return false, f.ended(context.Cause(f.ctx))
+		return false, f.ended(false, context.Cause(f.ctx))
 	}
 	if r.op == 0 {
 		if f.begun {
@@ -176,13 +176,23 @@ func (s *Store) stageFence(r *request) (done bool, err error) {
 	return true, nil
 }
 
+// tooLate returns the error of whoever comes when f has ended, or ends with the group.
+func (c *committer) tooLate(f *Fence) error {
+	for _, step := range c.steps {
+		if step.fence == f && step.op != segment.FenceBegin {
+			return f.ended(step.op == segment.FenceCommit, step.cause)
+		}
+	}
+	return f.ended(f.outcome == fenceCommitted, f.cause)
+}
+
 // ended returns the error of whoever comes too late; cause is why the fence was cancelled, when nobody asked.
-func (f *Fence) ended(cause error) error {
+func (f *Fence) ended(committed bool, cause error) error {
 	err := ErrFenceEnded
 	if cause != nil {
 		err = fmt.Errorf("%w: %w", ErrFenceEnded, cause)
 	}
-	return &FenceError{Fence: f.number, Committed: f.outcome == fenceCommitted, Err: err}
+	return &FenceError{Fence: f.number, Committed: committed, Err: err}
 }
 
 // deadline returns when ctx ends, in Unix milliseconds; 0 when it has no deadline.

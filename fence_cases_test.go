@@ -3,6 +3,8 @@ package batpak_test
 import (
 	"context"
 	"errors"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -71,6 +73,62 @@ func TestFenceWhoseContextHasEnded(t *testing.T) {
 		}
 	}
 	shows(t, st)
+}
+
+// Whoever is too late by so little that the end of the fence is written in the same group hears of it as everybody does.
+func TestFenceEndsInTheSameGroup(t *testing.T) {
+	ctx := context.Background()
+	for _, tt := range []struct {
+		name      string
+		end       func(f *batpak.Fence, cancel func())
+		committed bool
+		cause     error // nil for none
+	}{
+		{"context", func(_ *batpak.Fence, cancel func()) { cancel() }, false, context.Canceled},
+		{"cancel", func(f *batpak.Fence, _ func()) { _ = f.Cancel(ctx) }, false, nil},
+		{"commit", func(f *batpak.Fence, _ func()) { _ = f.Commit(ctx) }, true, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var hold atomic.Bool
+			held, release := make(chan struct{}), make(chan struct{})
+			o := &batpak.Options{FillAhead: -1}
+			o.SetFS(vfs.Inject(vfs.NewMem(), func(c vfs.Call) vfs.Decision {
+				if c.Kind == vfs.OpWrite && hold.CompareAndSwap(true, false) {
+					close(held)
+					<-release
+				}
+				return vfs.Decision{}
+			}))
+			st := openAt(t, vfs.MemDir, o)
+			defer mustClose(t, st)
+			of, cancel := context.WithCancel(ctx)
+			defer cancel()
+			f, err := st.Fence(of)
+			if err != nil {
+				t.Fatal(err)
+			}
+			appendAll(t, f, "a")
+			var wg sync.WaitGroup
+			waiting := func(n int, fn func()) {
+				wg.Go(fn)
+				for st.Waiting() < n {
+					runtime.Gosched()
+				}
+			}
+			hold.Store(true)
+			wg.Go(func() { _, _ = st.Append(ctx, plain("b")) })
+			<-held // all others wait for this write, and are one group behind it
+			waiting(1, func() { tt.end(f, cancel) })
+			waiting(2, func() { _, err = f.Append(ctx, plain("c")) })
+			close(release)
+			wg.Wait()
+			var late *batpak.FenceError
+			if !errors.As(err, &late) || late.Committed != tt.committed || !errors.Is(err, batpak.ErrFenceEnded) ||
+				errors.Is(err, context.Canceled) != (tt.cause != nil) {
+				t.Errorf("%v, want committed %v and cause %v", err, tt.committed, tt.cause)
+			}
+		})
+	}
 }
 
 // A fence whose context ends while the disk is full is cancelled as soon as it is not.

@@ -112,7 +112,7 @@ func decodeBeacon(b []byte, store [16]byte) (s Signal, ok bool, err error) {
 }
 
 // ReadBeacon returns what the writer of the store in dir said last; ok is false when there is no beacon. It may be
-// called at any time, by any process, beside a writer: a beacon that is being rewritten is read as none or as a whole.
+// called at any time, by any process, beside a writer: a beacon that is being rewritten is read again until it is whole.
 //
 // Errors: *[FutureError]; I/O errors.
 func ReadBeacon(dir vfs.Dir, store [16]byte) (s Signal, ok bool, err error) {
@@ -124,18 +124,30 @@ func ReadBeacon(dir vfs.Dir, store [16]byte) (s Signal, ok bool, err error) {
 		return s, false, fmt.Errorf("open %s: %w", lockName, err)
 	}
 	defer f.Close()
-	s, ok, err = readBeacon(f, store)
-	return s, ok, err
+	for try := 1; ; try++ {
+		var half bool
+		s, ok, half, err = lookAtBeacon(f, store)
+		if !half || try == maxLooks {
+			return s, ok, err // half of one that stays was left by a crash
+		}
+	}
 }
 
 func readBeacon(f io.ReaderAt, store [16]byte) (s Signal, ok bool, err error) {
+	s, ok, _, err = lookAtBeacon(f, store)
+	return s, ok, err
+}
+
+// lookAtBeacon is readBeacon; half says that what stands there is neither one beacon nor none.
+func lookAtBeacon(f io.ReaderAt, store [16]byte) (s Signal, ok, half bool, err error) {
 	var b [beaconLen]byte
 	n, err := f.ReadAt(b[:], vfs.LockDataOffset)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return s, false, fmt.Errorf("read %s: %w", lockName, err)
+		return s, false, false, fmt.Errorf("read %s: %w", lockName, err)
 	}
 	if s, ok, err = decodeBeacon(b[:n], store); err != nil {
 		err = &FutureError{File: lockName, Err: err}
 	}
-	return s, ok, err
+	half = n > 0 && b != [beaconLen]byte{} && (n < len(b) || binary.LittleEndian.Uint32(b[sumAt:]) != artifactSum(b[:]))
+	return s, ok, half, err
 }

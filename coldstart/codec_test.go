@@ -3,6 +3,7 @@ package coldstart
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"batpak/event"
@@ -49,6 +50,51 @@ type bufferAt struct{ b []byte }
 func (w *bufferAt) WriteAt(p []byte, _ int64) (int, error) {
 	w.b = append(w.b[:0], p...)
 	return len(p), nil
+}
+
+// TestReadBeaconHalfWritten: a reader that meets half of a beacon waits for the rest, for a while.
+func TestReadBeaconHalfWritten(t *testing.T) {
+	const durable = 7
+	store := [16]byte{1}
+	var was, is bufferAt
+	newBeacon(&was, store, true).Publish(segment.Pos{Segment: 1, Offset: durable - 1}, 3)
+	newBeacon(&is, store, true).Publish(segment.Pos{Segment: 1, Offset: durable}, 4)
+	for _, tt := range []struct {
+		half int // bytes of the new beacon that stand before the old one's
+		look int // of the reader before which the rest is written; 0 for never
+		want bool
+	}{{0, 0, true}, {13, 2, true}, {47, 3, true}, {48, 0, false}, {beaconLen, 0, true}} {
+		write := func(m *vfs.Mem, n int) {
+			m.SetFile(lockName, slices.Concat(make([]byte, vfs.LockDataOffset), is.b[:n], was.b[n:]))
+		}
+		mem, looks := vfs.NewMem(), 0
+		write(mem, tt.half)
+		d, err := mem.OpenDir(vfs.MemDir, vfs.DirOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := d.OpenWrite(lockName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader, err := vfs.Inject(mem, func(c vfs.Call) vfs.Decision {
+			if c.Kind == vfs.OpRead {
+				if looks++; looks == tt.look {
+					if _, err := f.WriteAt(is.b, vfs.LockDataOffset); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			return vfs.Decision{}
+		}).OpenDir(vfs.MemDir, vfs.DirOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, ok, err := ReadBeacon(reader, store)
+		if err != nil || ok != tt.want || looks > maxLooks || ok && (s.Durable.Offset == durable) != (tt.half > 0) {
+			t.Errorf("%d bytes, the rest before look %d: %+v, %v, %v after %d looks", tt.half, tt.look, s, ok, err, looks)
+		}
+	}
 }
 
 func TestPublishAllocatesNothing(t *testing.T) {

@@ -350,6 +350,90 @@ func TestReadBesideWriter(t *testing.T) {
 	}
 }
 
+// TestReadBesideRecovery recovers the store of a relaxed writer that died, to one step or another, before each call of a
+// read-only open and of a refresh: what the writer had written is seen all the same.
+func TestReadBesideRecovery(t *testing.T) {
+	died := vfs.NewMem()
+	cfg := testConfig(died)
+	cfg.Relaxed = true
+	s := openTest(t, cfg)
+	s.append(2)
+	s.seal(s.rotate())
+	s.write(s.group(3, false, 16)) // not synced
+	s.crash()
+	for step, name := range []string{"moved", "cut", "sealed"} {
+		for n := 1; ; n++ {
+			mem := died.Clone()
+			recovers := func() {
+				cfg := testConfig(mem)
+				cfg.Relaxed = true
+				st, err := Open(context.Background(), cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range st.Pending {
+					switch u := &st.Pending[i]; step {
+					case 1:
+						cut(t, mem, u)
+					case 2:
+						if err := st.Seal(context.Background(), *u); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if err := st.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			faulty := vfs.Inject(mem, func(c vfs.Call) vfs.Decision {
+				if c.Index == n {
+					recovers()
+				}
+				return vfs.Decision{}
+			})
+			r := testConfig(faulty)
+			r.ReadOnly = true
+			st, err := Open(context.Background(), r)
+			if err != nil {
+				t.Fatalf("%s before call %d: Open = %v", name, n, err)
+			}
+			for _, look := range []func() error{
+				func() error { return nil },
+				func() error { _, err := st.Refresh(context.Background()); return err },
+			} {
+				err := look()
+				got, readErr := readThrough(st)
+				if err != nil || readErr != nil || !maps.Equal(got, s.spoken) {
+					t.Errorf("%s before call %d: %d events, want %d, %v, %v", name, n, len(got), len(s.spoken), err, readErr)
+				}
+			}
+			calls := faulty.Count()
+			st.Close()
+			if calls < n {
+				break
+			}
+		}
+	}
+}
+
+// cut ends the file of u where its frames end, as a Seal does first.
+func cut(t *testing.T, mem *vfs.Mem, u *Unsealed) {
+	t.Helper()
+	name := segment.Name(u.Header.Segment)
+	mem.SetMode(vfs.ShrinkMaps)
+	d, err := mem.OpenDir(vfs.MemDir, vfs.DirOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.OpenWrite(name)
+	if err == nil {
+		err = errors.Join(f.Truncate(u.Next.End), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestRotateFails fails each call of a rotation, once or for good: the store goes on without a trace of it, or is
 // poisoned; in both cases nothing that was acknowledged is lost, with a reboot or without.
 func TestRotateFails(t *testing.T) {

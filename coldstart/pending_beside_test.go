@@ -53,14 +53,36 @@ func TestReadBesideCompaction(t *testing.T) {
 
 // TestCompactionBesideReader carries a compaction on, to one step or another, before each call of a read-only open.
 func TestCompactionBesideReader(t *testing.T) {
+	compactionBeside(t, func(s *testStore, fsys vfs.FS) error {
+		got, report, err := reopen(fsys, true)
+		if err != nil || !maps.Equal(got, s.events) {
+			return fmt.Errorf("%d events, want %d, %v\n%v", len(got), len(s.events), err, report)
+		}
+		return nil
+	})
+}
+
+// TestCompactionBesideVerify does the same before each call of a verification.
+func TestCompactionBesideVerify(t *testing.T) {
+	compactionBeside(t, func(s *testStore, fsys vfs.FS) error {
+		report, err := Verify(context.Background(), VerifyConfig{FS: fsys, Dir: vfs.MemDir})
+		if err != nil || !report.Clean() || report.Events != uint64(len(s.events)) {
+			return fmt.Errorf("want %d events: %v\n%v", len(s.events), err, report)
+		}
+		return nil
+	})
+}
+
+// compactionBeside carries a compaction on, to one step or another, before each call of look.
+func compactionBeside(t *testing.T, look func(*testStore, vfs.FS) error) {
 	for i := range reworks {
 		tried := 0
 		for from := 0; from <= stepPlaced; from++ {
 			for to := from + 1; to <= stepFinished; to++ {
 				for n := 1; ; n += sample(1) {
-					calls, why := besideReader(t, &reworks[i], from, to, n)
-					if why != "" {
-						t.Fatalf("%s, from step %d to %d before call %d: %s", reworks[i].name, from, to, n, why)
+					calls, err := besideReader(t, &reworks[i], from, to, n, look)
+					if err != nil {
+						t.Fatalf("%s, from step %d to %d before call %d: %v", reworks[i].name, from, to, n, err)
 					}
 					if tried++; calls < n {
 						break
@@ -68,12 +90,14 @@ func TestCompactionBesideReader(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("%s: %d opens", reworks[i].name, tried)
+		t.Logf("%s: %d looks", reworks[i].name, tried)
 	}
 }
 
-// besideReader opens read-only where w has come to a step; before the nth call w goes on to another one.
-func besideReader(t testing.TB, w *rework, from, to, n int) (calls int, why string) {
+// besideReader looks where w has come to a step; before the nth call w goes on to another one.
+func besideReader(
+	t testing.TB, w *rework, from, to, n int, look func(*testStore, vfs.FS) error,
+) (calls int, err error) {
 	m := vfs.NewMem()
 	s := fourSegments(t, m)
 	ctx, files := context.Background(), w.files(s)
@@ -99,12 +123,11 @@ func besideReader(t testing.TB, w *rework, from, to, n int) (calls int, why stri
 		}
 		return vfs.Decision{}
 	})
-	got, report, err := reopen(faulty, true)
-	if err != nil || !maps.Equal(got, s.events) {
-		return 0, fmt.Sprintf("%d events, want %d, %v\n%v", len(got), len(s.events), err, report)
+	if err := look(s, faulty); err != nil {
+		return 0, err
 	}
 	s.crash()
-	return faulty.Count(), ""
+	return faulty.Count(), nil
 }
 
 // TestReaderKeepsItsFiles has a reader that looked while the results had their temporary names: it finds them later.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"batpak/internal/vfs"
+	"batpak/segment"
 )
 
 // maxLooks bounds how often a read-only open finds the same thing wrong in a directory that changes under it: what a
@@ -53,7 +54,7 @@ func openReader(ctx context.Context, cfg Config, dir vfs.Dir) (*State, error) {
 
 // suspicious reports whether err may come from reading beside a writer.
 func suspicious(err error) bool {
-	for _, finding := range []error{ErrCorrupt, ErrTailMissing, ErrHeadMismatch, ErrAbsent, vfs.ErrMapFault} {
+	for _, finding := range []error{ErrCorrupt, ErrTailMissing, ErrHeadMismatch, ErrAbsent, errMoved, vfs.ErrMapFault} {
 		if errors.Is(err, finding) {
 			return true
 		}
@@ -164,21 +165,49 @@ func (o *opener) excuse(t *tail) error {
 
 // rotated reports whether a segment is there now that continues t where its frames end.
 func (o *opener) rotated(t *tail) (bool, error) {
+	h, err := o.successor(t)
+	if h == nil || err != nil {
+		return false, err
+	}
+	return h.End == t.at.offset && h.TreeSize == t.header.TreeSize+t.total() && (t.total() == 0 || h.LastSeq == t.at.seq), nil
+}
+
+// successor returns the header of the segment behind t, if there is one now and its header holds.
+func (o *opener) successor(t *tail) (*segment.Header, error) {
 	l, err := list(o.dir)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	i := slices.IndexFunc(l.segments, func(f segmentFile) bool { return f.id > t.link.id })
 	if i < 0 {
-		return false, nil
+		return nil, nil
 	}
 	next := link{segmentFile: l.segments[i]}
-	if err := next.read(o.dir, o.meta.Store); err != nil || next.broken != nil {
-		return false, err
+	if err := next.read(o.dir, o.meta.Store); err != nil || next.broken != nil || next.header.Previous != t.link.id {
+		return nil, err
 	}
-	h := &next.header
-	return h.Previous == t.link.id && h.End == t.at.offset && h.TreeSize == t.header.TreeSize+t.total() &&
-		(t.total() == 0 || h.LastSeq == t.at.seq), nil
+	return &next.header, nil
+}
+
+// errMoved says that a recovery was at work beside the look.
+var errMoved = errors.New("coldstart: a recovery has moved frames to a segment that was not listed")
+
+// moved is errMoved when a recovery has ended t since the directory was listed: it moves what a relaxed writer has
+// written, and readers have been shown, to the next segment, and no evidence speaks of that.
+//
+// Errors: I/O errors.
+func (o *opener) moved(t *tail) error {
+	if o.lock != nil || !o.relaxed() {
+		return nil
+	}
+	if _, err := o.dir.Stat(segment.Name(o.listing.highest + 1)); err != nil {
+		return ignoreAbsent(err)
+	}
+	h, err := o.successor(t)
+	if err == nil && h != nil && h.Recovered {
+		err = errMoved
+	}
+	return err
 }
 
 // relaxed reports whether the last writer acknowledged before it synced.

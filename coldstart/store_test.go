@@ -114,8 +114,11 @@ func readAll(st *State) (model, error) {
 	}
 	for stream, want := range heads {
 		h, ok, err := v.Head(stream, 0)
-		if err != nil || !ok || h.Seq != want.Seq || h.Hash != want.Hash {
-			return nil, fmt.Errorf("head of %s = %d, %v, %v, want %d", stream, h.Seq, ok, err, want.Seq)
+		if err != nil {
+			return nil, fmt.Errorf("head of %s: %w", stream, err)
+		}
+		if !ok || h.Seq != want.Seq || h.Hash != want.Hash {
+			return nil, fmt.Errorf("head of %s = %d, %v, want %d", stream, h.Seq, ok, want.Seq)
 		}
 	}
 	return m, nil

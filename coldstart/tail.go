@@ -172,7 +172,11 @@ func (o *opener) readTail(ctx context.Context, l *link) (*tail, error) {
 		return nil, err
 	}
 	t := &tail{replay: r, link: l, facts: facts{subject: newest}}
-	if err := o.examine(t); err != nil {
+	err = o.examine(t)
+	if err == nil {
+		err = o.moved(t)
+	}
+	if err != nil {
 		r.close()
 		return nil, err
 	}

@@ -2,9 +2,37 @@ package coldstart
 
 import (
 	"errors"
+	"slices"
 
 	"batpak/index"
+	"batpak/internal/vfs"
 )
+
+// replaced reports whether a segment of the directory that was, or that v has read, is gone, or is another one now, or
+// whether a compaction has begun, gone on or ended.
+func (v *verifier) replaced(was, now []vfs.Entry) bool {
+	is := make(map[string]vfs.Entry, len(now))
+	for _, e := range now {
+		is[e.Name] = e
+	}
+	var pending vfs.Entry
+	for _, e := range was {
+		_, kind := classify(e.Name)
+		if n, there := is[e.Name]; kind == nameSegment && (!there || n.Stamp.ID != e.Stamp.ID) {
+			return true
+		}
+		if e.Name == pendingName {
+			pending = e
+		}
+	}
+	if pending != is[pendingName] || v.chain == nil {
+		return pending != is[pendingName]
+	}
+	return slices.ContainsFunc(v.chain.links, func(l *link) bool {
+		again := link{segmentFile: l.segmentFile}
+		return again.read(v.dir, v.meta.Store) == nil && again.broken == nil && l.broken == nil && again.header.Salt != l.header.Salt
+	})
+}
 
 // sideFiles checks the files that hold facts beside the log, every byte of them. Whether they say what the log says is
 // not looked at: compaction may have taken the frames that would tell.

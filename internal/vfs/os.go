@@ -143,27 +143,44 @@ func (d *osDir) Map(name string) (*Map, error) {
 	if err := d.check("map", name); err != nil {
 		return nil, err
 	}
+	var r *mmap.ReaderAt
+	same := false
+	var err error
+	for try := 0; err == nil && !same; try++ {
+		if try == maxMapAttempts {
+			return nil, &UnsafePathError{Name: d.join(name), Reason: "replaced while opening"}
+		}
+		r, same, err = d.mapOnce(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Map{r: r}, nil
+}
+
+// maxMapAttempts bounds how often Map starts again because its file was replaced under it, as every file is that is
+// replaced as a whole beside a reader.
+const maxMapAttempts = 100
+
+// mapOnce maps what stands under name, if that is the same regular file before and after: mmap opens by path, and follows
+// links.
+func (d *osDir) mapOnce(name string) (r *mmap.ReaderAt, same bool, err error) {
 	path := d.join(name)
-	// mmap opens by path, and follows links: the same regular file must stand there before and after.
 	before, err := d.handle.lstat(name)
 	if err == nil {
 		err = checkRegular(path, &before)
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	r, err := mmap.Open(path)
-	if err != nil {
-		return nil, &fs.PathError{Op: "map", Path: path, Err: err}
+	if r, err = mmap.Open(path); err != nil {
+		return nil, false, &fs.PathError{Op: "map", Path: path, Err: err}
 	}
 	after, err := statusAt(path)
-	if err == nil && !before.id.same(after.id) {
-		err = &UnsafePathError{Name: path, Reason: "replaced while opening"}
+	if err != nil || !before.id.same(after.id) {
+		return nil, false, errors.Join(err, r.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	return &Map{r: r}, nil
+	return r, true, nil
 }
 
 func (d *osDir) Rename(oldName, newName string) error {

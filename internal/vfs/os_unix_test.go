@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -156,6 +158,40 @@ func TestOSGuardedTurnsAFaultIntoAnError(t *testing.T) {
 	wantErr(t, fmt.Sprintf("read of %d bytes behind the end", n), err, vfs.ErrMapFault)
 	must(t, m.Close())
 	must(t, f.Close())
+}
+
+// TestOSMapBesideReplacement: a file that is replaced as a whole, again and again, is there at any time.
+func TestOSMapBesideReplacement(t *testing.T) {
+	d := openOS(t, t.TempDir())
+	must(t, vfs.WriteFileAtomic(d, "f", []byte("some")))
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !done.Load() {
+			f, err := d.Create("new")
+			if err == nil {
+				_, err = f.WriteAt([]byte("some"), 0)
+				err = errors.Join(err, f.Close(), d.Rename("new", "f"))
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 2000 {
+		m, err := d.Map("f")
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if m.Len() != 4 {
+			t.Errorf("mapped %d bytes, want 4", m.Len())
+		}
+		must(t, m.Close())
+	}
+	done.Store(true)
+	wg.Wait()
 }
 
 func TestOSLockSeesOtherHandles(t *testing.T) {
