@@ -85,6 +85,7 @@ const (
 	stepKept    = 256
 	// effectsTogether is for how many events of a level effects are looked up in one pass over the segments.
 	effectsTogether = 64
+	effectsFew      = 16
 )
 
 // A tree is an Effects under way.
@@ -202,6 +203,9 @@ func (t *tree) add(parent int, raw *event.Raw) bool {
 	}
 	if t.wrong != nil {
 		return false
+	}
+	if cap(t.found) == 0 { // most events have few effects: growing step by step would cost more than reading them
+		t.found, t.steps = make([]effect, 0, effectsFew), make([]Step, 0, effectsFew)
 	}
 	found := effect{seq: raw.Seq, id: raw.ID, from: from.ID}
 	if size := len(raw.Meta) + len(raw.Payload) + stepKept; t.kept+size <= effectsKept {

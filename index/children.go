@@ -20,7 +20,7 @@ type Parent struct {
 //
 // When fn returns false it is called with no more children of that parent from that run, and with none from the runs
 // behind it. Every event's bytes are the caller's; it may share [SharedMost] bytes with others. fn is called in the middle of
-// a read: it keeps what it is given, and does nothing else.
+// a read: it takes the event out of raw, which is used again, and does nothing else.
 //
 // Errors: as EventByID.
 func (v *View) EachChild(parents []Parent, by segment.Relation, end uint64, fn func(parent int, raw *event.Raw) bool) error {
@@ -57,6 +57,7 @@ type children struct {
 	n      int
 	full   int // parent that fn wants no more of; -1 for none
 	walker listWalker
+	raw    event.Raw
 	memory shared
 	fetch  byte // as in ahead
 }
@@ -122,11 +123,10 @@ func (c *children) read(t table, f *frames) (err error) {
 		if parent == c.full {
 			continue
 		}
-		var raw event.Raw
-		if err := f.readInto(c.memory.take(places[i:]), &raw, places[i]); err != nil {
+		if err := f.readInto(c.memory.take(places[i:]), &c.raw, places[i]); err != nil {
 			return err
 		}
-		if c.named(&raw) == c.parents[parent].ID && !c.fn(parent, &raw) {
+		if c.named(&c.raw) == c.parents[parent].ID && !c.fn(parent, &c.raw) {
 			c.full, c.enough = parent, true
 		}
 	}

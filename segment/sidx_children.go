@@ -21,7 +21,7 @@ func (f *Footer) Children(by Relation, id event.ID) (List, error) {
 const (
 	// hashBlock is how many hashes are read at once: they nearly always tell, also where each stands there some ten times,
 	// once for each child of one event.
-	hashBlock = 32
+	hashBlock = 64
 	// hashGuesses is how often a place is guessed before what is left is halved.
 	hashGuesses = 6
 )
@@ -47,40 +47,36 @@ func (s *hashSearch) block(key uint64) (start, size uint32) {
 // hashSpan returns which of n ascending hashes are key.
 func (f *Footer) hashSpan(sec int, n uint32, key uint64) (lo, hi uint32, err error) {
 	var b [8 * hashBlock]byte
-	s := hashSearch{hi: n, high: 1<<64 - 1}
-	for s.lo < s.hi {
+	at := func(i uint32) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
+	for s := (hashSearch{hi: n, high: 1<<64 - 1}); s.lo < s.hi; {
 		start, size := s.block(key)
 		if err := f.read(sec, uint64(start)*8, b[:8*size]); err != nil {
 			return 0, 0, err
 		}
-		lo, hi = start, start
-		last := uint64(0)
-		for i := range size {
-			last = binary.LittleEndian.Uint64(b[8*i:])
-			if last < key {
-				lo++
+		from, to := uint32(0), size
+		for from < to {
+			if mid := (from + to) / 2; at(mid) < key {
+				from = mid + 1
+			} else {
+				to = mid
 			}
-			if last <= key {
-				hi++
-			}
+		}
+		for to < size && at(to) == key {
+			to++
 		}
 		switch {
-		case last < key:
-			s.lo, s.low = start+size, last
-		case lo == start && start > s.lo:
-			s.hi, s.high = start, binary.LittleEndian.Uint64(b[:])
-		case hi < start+size:
-			return lo, hi, nil
+		case from == size && start+size < s.hi:
+			s.lo, s.low = start+size, at(size-1)
+		case from == 0 && start > s.lo:
+			s.hi, s.high = start, at(0)
+		case to < size:
+			return start + from, start + to, nil
 		default:
-			hi, err = f.hashEnd(sec, hi, n, key)
-			return lo, hi, err
+			hi, err = f.hashEnd(sec, start+size, n, key)
+			return start + from, hi, err
 		}
 	}
-	if s.hi == n || s.high != key {
-		return s.hi, s.hi, nil
-	}
-	hi, err = f.hashEnd(sec, s.hi, n, key)
-	return s.hi, hi, err
+	return 0, 0, nil // there are none
 }
 
 // hashEnd returns the first of the hashes [lo, n) that is above key, where all before them that count are key. These are few,
