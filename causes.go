@@ -62,9 +62,9 @@ func (w *walk) causes() error {
 // with a stub, and goes on with the effects that are: those of an event that has left the log are found. As with
 // [Store.Causes] the loop sees what was visible when it began.
 //
-// The effects of one event are looked up in the index of each segment from the event's own on: nothing that stands before
-// it is its effect. Memory: 48 bytes for each event of two levels of the tree, or of as many as [MaxSteps] has left where
-// that is less, and up to 1 MiB of events that were read before their turn.
+// Effects are looked up in the index of each segment from the event's own on, since nothing that stands before it is its
+// effect; for up to 64 events of one level in one pass. Memory: 48 bytes for each event of two levels of the tree, or of
+// as many as [MaxSteps] has left where that is less, and up to 1 MiB of events that were read before their turn.
 //
 // Errors: as Causes.
 func (s *Store) Effects(ctx context.Context, id event.ID, opts ...WalkOption) iter.Seq2[Step, error] {
@@ -76,21 +76,42 @@ type effect struct {
 	seq  uint64 // 0 when the event is unknown
 	id   event.ID
 	from event.ID
-	step *Step // nil: to be read again
+	step int // number in the tree's steps, plus one; 0: to be read again
 }
 
-// effectsKept is how many bytes of frames a level of effects may keep.
-const effectsKept = 1 << 20
+const (
+	// effectsKept is how many bytes a level of effects may keep, stepKept of them for each beside its frame.
+	effectsKept = 1 << 20
+	stepKept    = 256
+	// effectsTogether is for how many events of a level effects are looked up in one pass over the segments.
+	effectsTogether = 64
+	effectsFew      = 16
+)
+
+// A tree is an Effects under way.
+type tree struct {
+	*walk
+	steps []Step // of the next level, as many as may be kept
+	kept  int    // bytes of these
+
+	// One pass over the segments.
+	parents []index.Parent
+	found   []effect
+	parent  int // that the last effect was found of
+	many    int // effects of that in a row
+	wrong   error
+}
 
 func (w *walk) effects() error {
 	first, seq, err := w.find(w.id)
 	if err != nil {
 		return err
 	}
-	level := []effect{{seq: seq, id: w.id, step: &first}}
+	t := tree{walk: w, steps: []Step{first}}
+	level := []effect{{seq: seq, id: w.id, step: 1}}
 	for distance := 0; len(level) > 0; distance++ {
 		for i := range level {
-			step, err := w.effect(&level[i])
+			step, err := t.step(&level[i])
 			if err != nil {
 				return err
 			}
@@ -102,24 +123,23 @@ func (w *walk) effects() error {
 		if distance == w.most {
 			return nil
 		}
-		if level, err = w.expand(level); err != nil {
+		if level, err = t.expand(level); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// effect returns the step of e, which then is no longer kept.
-func (w *walk) effect(e *effect) (*Step, error) {
-	if step := e.step; step != nil {
-		e.step = nil
-		return step, nil
+// step returns the step of e.
+func (t *tree) step(e *effect) (*Step, error) {
+	if e.step > 0 {
+		return &t.steps[e.step-1], nil
 	}
 	step := new(Step)
-	err := w.read(func(v *index.View) error {
+	err := t.read(func(v *index.View) error {
 		ev, ok, err := v.EventBySeq(e.seq)
 		if ok {
-			*step = w.stepOf(ev)
+			*step = t.stepOf(ev)
 		} else { // it left while the walk was under way, and files were replaced
 			*step = Step{Event: event.Event{ID: e.id}, Missing: MissingEvicted}
 		}
@@ -129,17 +149,18 @@ func (w *walk) effect(e *effect) (*Step, error) {
 }
 
 // expand returns the effects of a level, in commit order; no more than may still be yielded.
-func (w *walk) expand(level []effect) (next []effect, err error) {
-	kept := 0
-	for i := range level {
-		if next, err = w.addEffects(next, &level[i], &kept); err != nil {
+func (t *tree) expand(level []effect) (next []effect, err error) {
+	t.steps, t.kept = t.steps[:0], 0
+	for some := range slices.Chunk(level, effectsTogether) {
+		if err := t.effectsOf(some); err != nil {
 			return nil, err
 		}
-		if len(next)/2 > w.left { // all but the first will not be asked for
-			next = earliest(next, w.left)
+		next = append(next, t.found...)
+		if len(next)/2 > t.left { // all but the first will not be asked for
+			next = earliest(next, t.left)
 		}
 	}
-	return earliest(next, w.left), nil
+	return earliest(next, t.left), nil
 }
 
 // earliest returns the n effects that come first, in commit order, each once.
@@ -149,39 +170,56 @@ func earliest(all []effect, n int) []effect {
 		slices.SortFunc(all, bySeq)
 	}
 	all = slices.CompactFunc(all, func(a, b effect) bool { return a.seq == b.seq })
-	n = min(n, len(all))
-	clear(all[n:]) // they hold events
-	return all[:n]
+	return all[:min(n, len(all))]
 }
 
-// addEffects appends those of e, and counts the bytes that are kept.
-func (w *walk) addEffects(all []effect, e *effect, kept *int) ([]effect, error) {
-	start, before := len(all), *kept
-	var wrong error
-	err := w.read(func(v *index.View) error {
-		all, *kept, wrong = all[:start], before, nil
-		return v.EachChild(&e.id, segment.ByCausation, e.seq, w.end+1, func(raw *event.Raw) bool {
-			if raw.Seq <= e.seq {
-				wrong = &CauseError{Event: raw.ID, Seq: raw.Seq, Cause: e.id, CauseSeq: e.seq}
-			} else {
-				wrong = w.check() // an event may have very many
-			}
-			if wrong != nil {
-				return false
-			}
-			found := effect{seq: raw.Seq, id: raw.ID, from: e.id}
-			if size := len(raw.Meta) + len(raw.Payload); *kept+size <= effectsKept {
-				step := w.stepOf(raw.Event())
-				found.step, *kept = &step, *kept+size
-			}
-			all = append(all, found)
-			return len(all)-start < w.left
-		})
-	})
-	if err == nil && wrong != nil {
-		return nil, wrong
+// effectsOf finds the effects of some events of a level: all, or at least those that may still be yielded.
+func (t *tree) effectsOf(some []effect) error {
+	t.parents = t.parents[:0]
+	for i := range some {
+		t.parents = append(t.parents, index.Parent{Seq: some[i].seq, ID: some[i].id})
 	}
-	return all, err
+	steps, kept := len(t.steps), t.kept
+	err := t.read(func(v *index.View) error {
+		t.steps, t.kept = t.steps[:steps], kept
+		t.found, t.parent, t.many, t.wrong = t.found[:0], -1, 0, nil
+		return v.EachChild(t.parents, segment.ByCausation, t.end+1, t.add)
+	})
+	if err == nil {
+		err = t.wrong
+	}
+	return err
+}
+
+// add takes an effect of one of parents, and reports whether more of that are wanted.
+func (t *tree) add(parent int, raw *event.Raw) bool {
+	from := &t.parents[parent]
+	switch {
+	case t.wrong != nil:
+	case raw.Seq <= from.Seq:
+		t.wrong = &CauseError{Event: raw.ID, Seq: raw.Seq, Cause: from.ID, CauseSeq: from.Seq}
+	default:
+		t.wrong = t.check() // an event may have very many
+	}
+	if t.wrong != nil {
+		return false
+	}
+	if cap(t.found) == 0 { // most events have few effects: growing step by step would cost more than reading them
+		t.found, t.steps = make([]effect, 0, effectsFew), make([]Step, 0, effectsFew)
+	}
+	found := effect{seq: raw.Seq, id: raw.ID, from: from.ID}
+	if size := len(raw.Meta) + len(raw.Payload) + stepKept; t.kept+size <= effectsKept {
+		t.steps, t.kept = append(t.steps, t.stepOf(raw.Event())), t.kept+size
+		found.step = len(t.steps)
+	}
+	if t.found = append(t.found, found); len(t.found)/2 > t.left {
+		t.found = earliest(t.found, t.left)
+	}
+	if parent != t.parent {
+		t.parent, t.many = parent, 0
+	}
+	t.many++
+	return t.many < t.left
 }
 
 // Correlated yields the group that an event belongs to, in commit order: the events that carry the same correlation

@@ -60,5 +60,16 @@ func (w *window) touch(f *frames, places []place) (sum byte) {
 	return sum
 }
 
+// touch fetches the frames at places.
+func (f *frames) touch(places []place) (sum byte) {
+	if f.m == nil {
+		return 0
+	}
+	for _, p := range places {
+		sum += f.m.Touch(int64(p.offset), int(min(p.length, touchMost)))
+	}
+	return sum
+}
+
 // touchMost is how much of a frame is fetched ahead: of a large one, the copy itself fetches the rest.
 const touchMost = 1 << 10

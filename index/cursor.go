@@ -34,6 +34,7 @@ type Cursor struct {
 	match  matcher
 	frames frames
 	win    window
+	memory shared
 
 	// Scan: the run is read frame by frame.
 	pos         int64  // offset of the next frame
@@ -308,7 +309,7 @@ func (c *Cursor) leave(seq uint64) error {
 func (c *Cursor) take(places []place) error {
 	c.work.Frames++
 	p := places[0]
-	b, err := c.win.frame(&c.frames, places)
+	b, err := c.bytes(places)
 	if err != nil {
 		return err
 	}
@@ -316,13 +317,32 @@ func (c *Cursor) take(places []place) error {
 	if err != nil {
 		return err
 	}
-	if err := c.decode(body, int64(p.offset)); err != nil {
+	if err := c.frames.decode(&c.raw, body, int64(p.offset)); err != nil {
 		return err
 	}
 	if c.raw.Seq != p.seq {
 		return c.frames.flaw(int64(p.offset), "sequence is not the index's")
 	}
 	return nil
+}
+
+// bytes returns the frame at the first of places: the caller's, unless it borrows. From a map it is copied once.
+func (c *Cursor) bytes(places []place) ([]byte, error) {
+	f, p := &c.frames, places[0]
+	if !c.borrow && f.m != nil {
+		if int64(p.offset)+int64(p.length) > f.end {
+			return nil, f.flaw(int64(p.offset), "frame behind the end")
+		}
+		b := c.memory.take(places)
+		return b, f.readAt(b, int64(p.offset))
+	}
+	b, err := c.win.frame(f, places)
+	if err == nil && !c.borrow {
+		own := c.memory.take(places)
+		copy(own, b)
+		b = own
+	}
+	return b, err
 }
 
 // decode decodes body into the cursor's event, from a copy unless the caller borrows.

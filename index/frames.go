@@ -119,7 +119,11 @@ func (f *frames) malformed(off int64, err error) error {
 
 // read reads, checks and decodes the event at p into one fresh allocation that r aliases. Callers guard it.
 func (f *frames) read(r *event.Raw, p place) error {
-	b := make([]byte, p.length)
+	return f.fill(make([]byte, p.length), r, p)
+}
+
+// fill is read into b.
+func (f *frames) fill(b []byte, r *event.Raw, p place) error {
 	if err := f.readAt(b, int64(p.offset)); err != nil {
 		return err
 	}

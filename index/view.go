@@ -99,7 +99,12 @@ func (mp *mapped) rawByID(id *event.ID, raw *event.Raw) (bool, error) {
 
 // readExact is read for an event whose sequence is known.
 func (f *frames) readExact(raw *event.Raw, p place) error {
-	if err := f.read(raw, p); err != nil {
+	return f.readInto(make([]byte, p.length), raw, p)
+}
+
+// readInto is readExact into b, which the event aliases and which is as long as its frame.
+func (f *frames) readInto(b []byte, raw *event.Raw, p place) error {
+	if err := f.fill(b, raw, p); err != nil {
 		return err
 	}
 	if raw.Seq != p.seq {

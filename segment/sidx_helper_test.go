@@ -28,6 +28,7 @@ type sidxShape struct {
 	lanes                           uint32
 	gaps                            bool // sequences with holes
 	sparse                          bool // tags, keys, references
+	families                        bool // one event in 1, 2, 4, … 256 is the cause of those up to the next one
 }
 
 func (s sidxShape) header(r *rand.Rand, seq uint64, hlc event.HLC) event.Header {
@@ -80,6 +81,11 @@ func newSidxModel(t testing.TB, seed uint64, shape sidxShape) *sidxModel {
 			}
 			if r.IntN(3) == 0 {
 				h.Correlation = m.events[r.IntN(min(n, 5))].ID
+			}
+		}
+		if n := len(m.events); shape.families {
+			if size := 1 << (n / 512 % 9); n%size != 0 {
+				h.Causation = m.events[n-n%size].ID
 			}
 		}
 		chain := fmt.Sprint(h.Coordinate.Entity(), h.Lane)
