@@ -112,7 +112,12 @@ func BenchmarkAppendDurable(b *testing.B) {
 }
 
 // BenchmarkAppendNever is one goroutine that leaves syncing to the operating system.
-func BenchmarkAppendNever(b *testing.B) {
+func BenchmarkAppendNever(b *testing.B) { benchRelaxed(b, batpak.SyncNever) }
+
+// BenchmarkAppendInterval is one goroutine that does not wait for the syncs that come all the time.
+func BenchmarkAppendInterval(b *testing.B) { benchRelaxed(b, batpak.SyncInterval) }
+
+func benchRelaxed(b *testing.B, mode batpak.SyncMode) {
 	b.Run("floor", func(b *testing.B) {
 		f, p := newFloorFile(b, 0), make([]byte, benchFrame)
 		b.SetBytes(int64(benchFrame))
@@ -121,7 +126,7 @@ func BenchmarkAppendNever(b *testing.B) {
 		}
 		perSecond(b, 1)
 	})
-	b.Run("batpak", func(b *testing.B) { benchSerial(b, &batpak.Options{Sync: batpak.SyncNever}) })
+	b.Run("batpak", func(b *testing.B) { benchSerial(b, &batpak.Options{Sync: mode}) })
 }
 
 func benchSerial(b *testing.B, o *batpak.Options) {

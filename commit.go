@@ -32,6 +32,7 @@ type committer struct {
 	current atomic.Pointer[segment.Writer] // writer, for the background
 
 	writer *segment.Writer
+	loose  bool // nobody waits for syncs of it
 	active *index.Active
 	seal   segment.Seal
 	folder *merkle.Folder

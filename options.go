@@ -114,7 +114,8 @@ type Options struct {
 	MaxPendingBytes int64
 
 	// FillAhead is how many bytes of zeroes are kept ready behind the active segment's last event, in the
-	// background; they make syncs cheaper. Zero means 8 MiB; below zero means none. It is not used in SyncNever.
+	// background; they make syncs cheaper. Zero means 8 MiB; below zero means none. In SyncNever small appends put 64 KiB
+	// of zeroes in front of themselves instead, unless it is below zero.
 	FillAhead int64
 
 	// IndexEvery is how many bytes of the active segment may become durable before the index so far is written down, in
@@ -196,7 +197,7 @@ func (o *Options) withDefaults() (Options, error) {
 		c.fs = vfs.OS
 	}
 	if c.Sync == SyncNever {
-		c.FillAhead = 0 // nobody waits for a sync, so nobody gains
+		c.FillAhead = min(c.FillAhead, 0) // nobody waits for a sync, so nobody gains
 	}
 	return c, c.validate()
 }

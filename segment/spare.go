@@ -29,7 +29,9 @@ func NewSpare(dir vfs.Dir, id uint64, size int64) (*Spare, error) {
 	}
 	s := &Spare{dir: dir, file: f, id: id, size: size}
 	for off := int64(0); off < size && err == nil; off += fillMost {
-		err = writeSync(f, zeroes[:min(fillMost, size-off)], off)
+		if err = writeZeroes(f, off, min(off+fillMost, size)); err == nil {
+			err = f.Sync()
+		}
 	}
 	if err != nil {
 		s.Discard()

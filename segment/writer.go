@@ -16,11 +16,6 @@ const (
 	MaxSize = 2 << 30
 )
 
-const (
-	fillFirst = 256 << 10 // zeroes of the first fill: small stores stay small
-	fillMost  = 1 << 20   // zeroes of one write and sync: the committer's next sync waits for them
-)
-
 // A Writer appends write groups to the active segment. Write, Sync, End, Durable and Finish are for one goroutine at
 // a time, the committer; Fill is for another one beside it.
 type Writer struct {
@@ -32,6 +27,7 @@ type Writer struct {
 
 	// Owned by the committer.
 	end     int64                 // behind the last good frame
+	loose   bool                  // see Loosen
 	durable atomic.Int64          // synced up to here; others may read it
 	poison  atomic.Pointer[error] // first failure that cannot be undone; every later call returns it
 
@@ -149,6 +145,10 @@ func (w *Writer) Write(group []byte) error {
 	}
 	// A group that reaches into the region that Fill may be zeroing right now waits for it.
 	into := w.end+int64(len(group)) > w.filled.Load()
+	if into && w.loose && len(group) <= looseMost {
+		w.stretch()
+		into = w.end+int64(len(group)) > w.filled.Load()
+	}
 	if into {
 		w.fill.Lock()
 		defer w.fill.Unlock()
@@ -242,18 +242,6 @@ func (w *Writer) poisoned(cause error) error {
 	return w.Err()
 }
 
-// window returns how many zeroes should stand ready: as many bytes as were written so far, within bounds, so that small
-// stores stay small.
-func (w *Writer) window() int64 {
-	return max(min(w.seen.Load()-w.began, w.ahead), min(fillFirst, w.ahead))
-}
-
-// NeedsFill reports whether Fill has something to do. Safe for concurrent use.
-func (w *Writer) NeedsFill() bool {
-	filled := w.filled.Load()
-	return w.ahead > 0 && !w.gaveUp.Load() && filled < w.size && filled-w.seen.Load() < w.window()
-}
-
 // Written returns the offset behind the last frame written. Safe for concurrent use.
 func (w *Writer) Written() int64 { return w.seen.Load() }
 
@@ -262,60 +250,6 @@ func (w *Writer) Lag() int64 { return w.seen.Load() - w.durable.Load() }
 
 // NeedsSpare reports whether it is time to prepare the next segment's file. Safe for concurrent use.
 func (w *Writer) NeedsSpare() bool { return w.ahead > 0 && w.seen.Load() > w.size/2 }
-
-// Fill writes and syncs zeroes behind the last frame, so that later syncs find their blocks allocated: a sync of a
-// growing file must also wait for the file system's journal. It uses a handle of its own, since the kernel reports a
-// failed write-back once per handle and the report must reach Sync. Zeroes that cannot be written cost speed, nothing
-// else; where their sync fails every later sync fails, since it covered the committer's bytes as well.
-func (w *Writer) Fill() error {
-	f, err := w.dir.OpenWrite(Name(w.header.Segment))
-	if err != nil {
-		return fmt.Errorf("fill segment %06d: %w", w.header.Segment, err)
-	}
-	defer f.Close()
-	for w.NeedsFill() {
-		if err := w.fillStep(f); err != nil {
-			return fmt.Errorf("fill segment %06d: %w", w.header.Segment, err)
-		}
-	}
-	return nil
-}
-
-// zeroes is what fills are written from; nobody writes to it.
-var zeroes [fillMost]byte
-
-func (w *Writer) fillStep(f vfs.File) error {
-	w.fill.Lock()
-	from := w.filled.Load()
-	to := min(from+min(w.window(), fillMost), w.size)
-	if from >= to || w.gaveUp.Load() {
-		w.fill.Unlock()
-		return nil
-	}
-	_, err := f.WriteAt(zeroes[:to-from], from)
-	if err == nil {
-		w.filled.Store(to)
-	}
-	w.fill.Unlock()
-	if err == nil {
-		if err = f.Sync(); err != nil {
-			w.tellSync(err)
-		}
-	}
-	if err != nil {
-		w.gaveUp.Store(true)
-	}
-	return err
-}
-
-// tellSync makes every later sync fail: the one that failed covered what the committer had written too.
-func (w *Writer) tellSync(err error) {
-	w.syncing.Lock()
-	defer w.syncing.Unlock()
-	if w.syncErr == nil {
-		w.syncErr = fmt.Errorf("sync segment %06d: %w", w.header.Segment, err)
-	}
-}
 
 // Close releases the file and syncs nothing. After a clean end the caller has called Trim first. A Fill that is still
 // under way writes nothing any more: what comes behind the frames now is the footer.

@@ -209,7 +209,7 @@ func TestFailedSyncOfAFillReachesSync(t *testing.T) {
 func TestFailedFillCostsNothing(t *testing.T) {
 	full := false
 	dir, _ := faulty(t, vfs.NewMem(), func(c vfs.Call) vfs.Decision {
-		if full && c.Kind == vfs.OpWrite && c.Len > 100_000 {
+		if full && c.Kind == vfs.OpWrite && c.Len > 50_000 {
 			return vfs.FullDisk
 		}
 		return vfs.Decision{}
