@@ -65,6 +65,8 @@ type committer struct {
 	raw     event.Raw
 	cursor  index.Cursor // of conditions
 	found   event.Raw    // under a key
+
+	suspects []int // items of a request whose keys may be known
 }
 
 // A span is an event of the group: its frame in the group buffer, and what it was stamped with.

@@ -2,14 +2,13 @@ package batpak
 
 import (
 	"crypto/sha256"
-	"hash/maphash"
-	"math/bits"
 	"slices"
 	"strconv"
 	"sync"
 
 	"batpak/coordinate"
 	"batpak/event"
+	"batpak/index"
 	"batpak/segment"
 )
 
@@ -20,11 +19,12 @@ const maxKeyBytes = 1024
 // goroutine, so that the committer only stamps, links and copies. Requests are pooled.
 type request struct {
 	items    []item
-	drafts   []Draft    // for the gates, one for each item; empty where there are none
-	encoders [2]encoder // a single draft needs one
-	batch    bool       // commits as a batch frame and its members
-	ack      Ack        // strictest of the drafts
-	frames   int64      // bytes of the items' frames
+	drafts   []Draft          // for the gates, one for each item; empty where there are none
+	encoders [2]encoder       // a single draft needs one
+	probes   []index.KeyProbe // of the keys of items
+	batch    bool             // commits as a batch frame and its members
+	ack      Ack              // strictest of the drafts
+	frames   int64            // bytes of the items' frames
 
 	// Set by the committer.
 	receipts []Receipt
@@ -110,7 +110,7 @@ const keepBuf = 1 << 20
 // newRequest returns an empty request.
 func newRequest() *request {
 	r := requestPool.Get().(*request)
-	r.items, r.receipts = r.items[:0], r.receipts[:0]
+	r.items, r.receipts, r.probes = r.items[:0], r.receipts[:0], r.probes[:0]
 	r.batch, r.ack, r.frames = false, AckDefault, 0
 	r.err, r.settled, r.signed, r.state, r.ticket = nil, false, nil, requestQueued, nil
 	r.fence, r.op, r.cause, r.wake = nil, 0, nil, nil
@@ -166,7 +166,10 @@ func (s *Store) encodeOne(r *request, d *Draft) error {
 		return err
 	}
 	r.ack, r.frames = e.ack, e.frames
-	return s.checkSize(r)
+	if err := s.checkSize(r); err != nil {
+		return err
+	}
+	return r.probeKeys()
 }
 
 // encodeBatch checks and encodes the drafts of a batch.
@@ -192,7 +195,7 @@ func (s *Store) encodeBatch(r *request, drafts []Draft) error {
 	if err := s.checkSize(r); err != nil {
 		return err
 	}
-	return r.checkKeys()
+	return r.probeKeys()
 }
 
 // ownDrafts returns how many of drafts are events of the store's own: a caller's limit is none for them.
@@ -272,35 +275,18 @@ func (s *Store) keepDrafts(r *request) {
 	}
 }
 
-// keySeed is random in each process, so that nobody who chooses keys can choose where they land.
-var keySeed = maphash.MakeSeed()
-
-// checkKeys refuses a batch that uses a key twice: the second could only be a retry of the first.
-func (r *request) checkKeys() error {
-	keyed := 0
+// probeKeys makes ready for the look-up of r's keys. It refuses a batch that uses a key twice: the second could only be a
+// retry of the first.
+func (r *request) probeKeys() error {
 	for i := range r.items {
-		if r.items[i].keyed {
-			keyed++
+		if it := &r.items[i]; it.keyed {
+			r.probes = append(r.probes, index.NewKeyProbe(it.key.Hash, i))
 		}
 	}
-	if keyed < 2 {
-		return nil
-	}
-	// An open-addressing table of places in items, plus one.
-	slots := make([]uint32, 1<<bits.Len(uint(2*keyed)))
-	mask := uint32(len(slots) - 1)
-	for i := range r.items {
-		if !r.items[i].keyed {
-			continue
+	if i, j := index.Twins(r.probes); i != j {
+		return &BatchError{
+			Index: j, Err: &DraftError{Field: "IdempotencyKey", Reason: "also used by draft " + strconv.Itoa(i)},
 		}
-		hash := &r.items[i].key.Hash
-		at := uint32(maphash.Bytes(keySeed, hash[:])) & mask
-		for ; slots[at] != 0; at = (at + 1) & mask {
-			if j := int(slots[at]) - 1; r.items[j].key.Hash == *hash {
-				return &BatchError{Index: i, Err: &DraftError{Field: "IdempotencyKey", Reason: "also used by draft " + strconv.Itoa(j)}}
-			}
-		}
-		slots[at] = uint32(i) + 1
 	}
 	return nil
 }

@@ -159,6 +159,10 @@ func HashKey(key []byte) [16]byte { return new(encoder).keyHash(key) }
 
 // KnowsKey looks the hash of an idempotency key up, as an append does.
 func (s *Store) KnowsKey(hash [16]byte) (bool, error) {
+	r := request{probes: []index.KeyProbe{index.NewKeyProbe(hash, 0)}}
+	if suspects, err := s.suspects(&r); err != nil || len(suspects) == 0 {
+		return false, err
+	}
 	v := s.set.Acquire()
 	defer v.Release()
 	found, err := v.FindKey(new(event.Raw), hash, idemp.WindowStart(s.commit.seq, s.opts.IdempotencyWindow), s.hidden.keyFilter())

@@ -26,12 +26,13 @@ func (e *PartialReplayError) Unwrap() error { return ErrIdempotency }
 
 // replay answers a request whose keys are all known with the receipts of their first commit (I7).
 func (s *Store) replay(r *request) (replayed bool, err error) {
+	suspects, err := s.suspects(r)
+	if len(suspects) == 0 || err != nil {
+		return false, err // nearly always
+	}
 	var known []int
 	settled := true
-	for i := range r.items {
-		if !r.items[i].keyed {
-			continue
-		}
+	for _, i := range suspects {
 		var receipt Receipt
 		staged, ok, err := s.known(&r.items[i], &receipt)
 		for s.healed(err) {
@@ -63,6 +64,38 @@ func (s *Store) replay(r *request) (replayed bool, err error) {
 	}
 	r.receipts, r.settled = r.receipts[:0], settled
 	return false, &PartialReplayError{Known: known}
+}
+
+// suspects returns the items of r whose keys may be known, which [Store.known] says for sure: nearly always none. The
+// result is valid until the next call.
+func (s *Store) suspects(r *request) ([]int, error) {
+	c := &s.commit
+	c.suspects = c.suspects[:0]
+	if len(r.probes) == 0 {
+		return nil, nil
+	}
+	v := s.set.AcquireAll()
+	if v == nil {
+		return nil, ErrClosed
+	}
+	v.Sift(r.probes, idemp.WindowStart(c.seq, s.opts.IdempotencyWindow))
+	v.Release()
+	evicted := s.state.HasEvictedKeys()
+	for i := range r.probes {
+		p := &r.probes[i]
+		may := p.May
+		if first, _ := c.keys.find(&p.Key); first != nil {
+			may = true
+		}
+		if evicted && !may {
+			_, ok, err := s.state.EvictedKey(p.Key)
+			may = ok || err != nil // known meets the error, too
+		}
+		if may {
+			c.suspects = append(c.suspects, p.Of)
+		}
+	}
+	return c.suspects, nil
 }
 
 // known looks for the event that used the key of it first, and fills in its receipt; staged says that it is part of the

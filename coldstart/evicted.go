@@ -33,6 +33,9 @@ func (k *evictedKeys) close() error {
 	return nil
 }
 
+// HasEvictedKeys reports whether [State.EvictedKey] may know any key. Safe for concurrent use.
+func (s *State) HasEvictedKeys() bool { return s.evicted.some.Load() }
+
 // EvictedKey returns what became of the request that used an idempotency key, where the log alone cannot tell: its event
 // is gone, or the one before it on its stream, so that only the entry knows the hash of that. An entry's event may be
 // hidden: that is for the caller to look at. Safe for concurrent use.

@@ -35,7 +35,7 @@ type Active struct {
 	scopes   dict
 	kinds    dict
 	tags     dict
-	keys     dict    // by key hash
+	keys     keyTable
 	children [2]dict // by segment.Relation, parent's ID
 
 	// ordered is the sorted prefix of the entities that a query needed last; see withPrefix.
@@ -78,9 +78,10 @@ func NewActiveFrom(h *segment.Header, first uint64, f vfs.File) *Active {
 		idSeed: rand.Uint64(),
 	}
 	a.rows.shift, a.arena.rows.shift = rowShift, listShift
-	for _, d := range [...]*dict{&a.entities, &a.scopes, &a.kinds, &a.tags, &a.keys, &a.children[0], &a.children[1]} {
+	for _, d := range [...]*dict{&a.entities, &a.scopes, &a.kinds, &a.tags, &a.children[0], &a.children[1]} {
 		d.init(rand.Uint64())
 	}
+	a.keys.init()
 	return a
 }
 
@@ -171,7 +172,10 @@ func (a *Active) addID(id, last *event.ID) {
 }
 
 // Publish makes every event added so far visible to later reads, all at once. Committer only.
-func (a *Active) Publish() { a.published.Store(a.added) }
+func (a *Active) Publish() {
+	a.keys.settle()
+	a.published.Store(a.added)
+}
 
 func (a *Active) refuse(offset uint32, reason string) error {
 	return &segment.FrameError{Segment: a.segment, Offset: int64(offset), Reason: reason, Err: segment.ErrCorrupt}
@@ -208,7 +212,7 @@ func kindName(k event.Kind) string { return string([]byte{byte(k >> 8), byte(k)}
 // addSparse takes the fields that few events have.
 func (a *Active) addSparse(r *event.Raw, row uint32) {
 	if r.Flags&event.FlagKey != 0 {
-		a.keys.push(&a.arena, a.keys.number(r.Key.Hash[:]), row)
+		a.keys.add(&r.Key.Hash, row)
 	}
 	if r.Flags&event.FlagCausation != 0 {
 		d := &a.children[segment.ByCausation]

@@ -300,11 +300,5 @@ func (t activeTable) findID(id event.ID) (row uint32, ok bool) {
 
 // findKey returns the newest row of an idempotency key among those below before.
 func (t activeTable) findKey(key *[16]byte, before uint32) (row uint32, ok bool) {
-	i, ok := t.a.keys.find(string(key[:]))
-	if !ok {
-		return 0, false
-	}
-	var w listWalker
-	w.start(list{arena: &t.a.arena, state: t.a.keys.list(i)}, 0, before, true, nil)
-	return w.peek()
+	return t.a.keys.find(key, min(before, t.n))
 }

@@ -96,7 +96,7 @@ func (c *Copier) Copy(b *segment.FooterBuilder, s Stretch, start int64, gap func
 	c.frames.reset()
 	defer c.frames.release()
 	f := activeTable{a, s.hi}.frames()
-	at, entity, scope := start, b.NewEntity, b.NewScope
+	at, entity, scope, key := start, b.NewEntity, b.NewScope, a.keys.from(s.lo)
 	for row := s.lo; row < s.hi; row++ {
 		r := a.rows.at(row)
 		if int64(r.offset) != at {
@@ -113,7 +113,10 @@ func (c *Copier) Copy(b *segment.FooterBuilder, s Stretch, start int64, gap func
 		if err := b.AddRow(&next); err != nil {
 			return err
 		}
-		if next.Sparse() {
+		if next.OnlyKeyed() {
+			key = a.keys.next(key, row)
+			b.AddKey(&a.keys.entries.at(key).key)
+		} else if next.Sparse() {
 			raw, err := c.read(&f, r)
 			if err != nil {
 				return err

@@ -269,7 +269,7 @@ func TestKeyFilter(t *testing.T) {
 			t.Fatalf("key %d is not found", i)
 		}
 		key := keyHashed(1_000_000 + i)
-		if f.has(filterHash(&key)) {
+		if f.has(keyHash(&key)) {
 			strange++
 		}
 	}

@@ -25,13 +25,13 @@ const (
 	filterMost = 16 << 20
 )
 
-// filterSeed is random in each process, so that nobody who chooses keys can choose where they land.
-var filterSeed = rand.Uint64()
+// keySeed is random in each process, so that nobody who chooses keys can choose where they land.
+var keySeed = rand.Uint64()
 
-// filterHash returns the hash that filters go by.
-func filterHash(key *[16]byte) uint64 {
+// keyHash returns the hash that filters and the keys of an index in memory go by.
+func keyHash(key *[16]byte) uint64 {
 	le := binary.LittleEndian
-	return mix(mix(le.Uint64(key[:8])^filterSeed, hashK1)^le.Uint64(key[8:]), hashK2)
+	return mix(mix(le.Uint64(key[:8])^keySeed, hashK1)^le.Uint64(key[8:]), hashK2)
 }
 
 func (f *keyFilter) size() int64 { return int64(len(f.lines)) * 64 }
@@ -85,7 +85,7 @@ func (r *run) mayHold(set *Set, s *sought) bool {
 // filterBy returns the hash of the key that filters go by.
 func (s *sought) filterBy() uint64 {
 	if !s.filtered {
-		s.filtered, s.filter = true, filterHash(s.key)
+		s.filtered, s.filter = true, keyHash(s.key)
 	}
 	return s.filter
 }
@@ -107,7 +107,7 @@ func (s *Sealed) makeFilter(budget *atomic.Int64) *keyFilter {
 		return nil
 	}
 	err = mp.m.Guarded(func() error {
-		return mp.foot.EachKey(func(key *[16]byte) { f.add(filterHash(key)) })
+		return mp.foot.EachKey(func(key *[16]byte) { f.add(keyHash(key)) })
 	})
 	if err != nil || !s.filter.CompareAndSwap(nil, f) {
 		budget.Add(-f.size())

@@ -21,7 +21,7 @@ func (e *epoch) touch(s *sought) {
 	_ = e.spans[0].catalog.opened.Load().m.Guarded(func() error {
 		for i := range e.spans {
 			if o := e.spans[i].catalog.opened.Load(); o != nil {
-				s.touched += o.touch(s.hashBy(o.hash))
+				s.touched += int(o.touch(s.hashBy(o.hash)))
 			}
 		}
 		return nil
@@ -29,9 +29,7 @@ func (e *epoch) touch(s *sought) {
 }
 
 // touch reads where hash h has its home.
-func (o *openCatalog) touch(h uint64) int {
-	var b [1]byte
+func (o *openCatalog) touch(h uint64) byte {
 	at := o.head.home(h &^ o.head.mask())
-	o.m.ReadAt(b[:], int64(o.head.tableAt()+at*slotLen))
-	return int(b[0])
+	return o.m.Touch(int64(o.head.tableAt()+at*slotLen), 1)
 }

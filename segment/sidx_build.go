@@ -257,7 +257,7 @@ func (b *FooterBuilder) coordinate(entity, scope uint32) uint32 {
 func (b *FooterBuilder) AddSparse(r *event.Raw) {
 	row := uint32(b.sum.Events - 1)
 	if r.Flags&event.FlagKey != 0 {
-		b.keys = append(b.keys, buildKey{r.Key.Hash, row})
+		b.AddKey(&r.Key.Hash)
 	}
 	if r.Flags&event.FlagCausation != 0 {
 		b.causes = append(b.causes, buildChild{hashID(b.seed, &r.Causation), row})
@@ -275,6 +275,11 @@ func (b *FooterBuilder) AddSparse(r *event.Raw) {
 			}
 		}
 	}
+}
+
+// AddKey is [FooterBuilder.AddSparse] for an event that has an idempotency key, and nothing else of what that takes.
+func (b *FooterBuilder) AddKey(hash *[16]byte) {
+	b.keys = append(b.keys, buildKey{*hash, uint32(b.sum.Events - 1)})
 }
 
 func (b *FooterBuilder) summarize(r *Row) {

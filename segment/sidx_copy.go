@@ -20,6 +20,11 @@ func (r *Row) Sparse() bool {
 	return r.Flags&(event.FlagTags|event.FlagKey|event.FlagCausation|event.FlagCorrelation) != 0
 }
 
+// OnlyKeyed reports whether all of it that the event has is an idempotency key.
+func (r *Row) OnlyKeyed() bool {
+	return r.Flags&(event.FlagTags|event.FlagKey|event.FlagCausation|event.FlagCorrelation) == event.FlagKey
+}
+
 // NewEntity numbers an entity for [FooterBuilder.AddRow], from 0. No name may come twice, and none through
 // [FooterBuilder.Add]: it is not looked up. It keeps nothing of name.
 func (b *FooterBuilder) NewEntity(name []byte) uint32 { return b.entities.push(name) }
