@@ -144,7 +144,8 @@ type window struct {
 	used int // bytes of buf that were asked for; for who does not know what comes next
 	size int // of the next block; the same
 
-	inside bool // its reads are guarded already
+	asked  int64 // offset up to which the map was told what will be read
+	inside bool  // its reads are guarded already
 }
 
 const (
@@ -156,7 +157,7 @@ const (
 var blocks = sync.Pool{New: func() any { return new([windowMost]byte) }}
 
 // reset forgets what the window holds: it is of another file.
-func (w *window) reset() { w.buf, w.base, w.used, w.size = nil, 0, 0, windowFirst }
+func (w *window) reset() { w.buf, w.base, w.used, w.size, w.asked = nil, 0, 0, windowFirst, 0 }
 
 // release gives the buffer back.
 func (w *window) release() {
@@ -249,6 +250,9 @@ func (w *window) load(f *frames, off int64, n int) error {
 		w.buf = make([]byte, n)
 	}
 	w.base, w.used = off, 0
+	if f.m != nil && n >= aheadLeast {
+		w.ask(f, off, int64(n))
+	}
 	var err error
 	if w.inside {
 		err = f.readAt(w.buf, off)
@@ -259,4 +263,17 @@ func (w *window) load(f *frames, off int64, n int) error {
 		w.buf = w.buf[:0]
 	}
 	return err
+}
+
+// aheadLeast is the size of the smallest block that is fetched as a whole, and with what follows it: of smaller ones
+// nobody knows whether they are part of a longer read.
+const aheadLeast = 4 * windowFirst
+
+// ask sees to it that a block, and some more like it, are on their way into memory before they are touched page by page.
+func (w *window) ask(f *frames, off, n int64) {
+	if at := w.asked - off; at >= n && at <= 4*n {
+		return
+	}
+	w.asked = min(off+4*n, f.end)
+	f.m.Ahead(off, w.asked-off)
 }

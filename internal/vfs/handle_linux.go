@@ -251,15 +251,6 @@ func (d *dirHandle) lstat(name string) (s status, err error) {
 	return statusOf(&st), nil
 }
 
-// statusAt describes what stands at path.
-func statusAt(path string) (s status, err error) {
-	var st unix.Stat_t
-	if err := retry(func() error { return unix.Lstat(path, &st) }); err != nil {
-		return s, &fs.PathError{Op: "lstat", Path: path, Err: err}
-	}
-	return statusOf(&st), nil
-}
-
 func (d *dirHandle) rename(oldName, newName string) error {
 	err := d.do("rename", func(fd int) error { return unix.Renameat(fd, oldName, fd, newName) })
 	var e *fs.PathError

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"runtime/debug"
 
-	"golang.org/x/exp/mmap"
-
 	"batpak/internal/planted"
 )
 
@@ -19,8 +17,8 @@ import (
 // shorter: a read of bytes that are gone is a fault of the processor, which ends the process unless the
 // read runs inside [Map.Guarded].
 type Map struct {
-	r    *mmap.ReaderAt // nil in a Map served from memory
-	soft *softMap       // nil in a Map of the operating system without a check
+	r    *mapping // nil in a Map served from memory
+	soft *softMap // nil in a Map of the operating system without a check
 }
 
 // ReadAt copies the bytes from off into p. As for every [io.ReaderAt], n < len(p) comes with an error,
@@ -36,7 +34,7 @@ func (m *Map) ReadAt(p []byte, off int64) (n int, err error) {
 }
 
 // readMapped reads from r with every bound checked first, so that r never has to make up an error.
-func readMapped(r *mmap.ReaderAt, p []byte, off int64) (int, error) {
+func readMapped(r *mapping, p []byte, off int64) (int, error) {
 	switch {
 	case r == nil:
 		return 0, fs.ErrClosed
@@ -65,6 +63,18 @@ func (m *Map) Touch(off int64, n int) (sum byte) {
 }
 
 const cacheLine = 64
+
+// Ahead says that the bytes [off, off+n) will be read soon and one after the other, as far as they lie in the view: the
+// system fetches together what it would otherwise fetch page by page, as it is touched. Where they are in memory already
+// it costs a look at each page.
+func (m *Map) Ahead(off, n int64) {
+	if m.soft != nil || m.r == nil || off < 0 {
+		return
+	}
+	if end := min(off+n, int64(m.r.Len())); off < end {
+		m.r.ahead(off, end)
+	}
+}
 
 // Len returns the length of the view in bytes; 0 after Close.
 func (m *Map) Len() int {
@@ -122,7 +132,7 @@ type softMap struct {
 	check func(kind OpKind, off int64, n int) error // asked before a read and a close; nil: never
 }
 
-func (s *softMap) readAt(r *mmap.ReaderAt, p []byte, off int64) (int, error) {
+func (s *softMap) readAt(r *mapping, p []byte, off int64) (int, error) {
 	if s.check != nil {
 		if err := s.check(OpRead, off, len(p)); err != nil {
 			return 0, err

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
-	"golang.org/x/exp/mmap"
-
 	"batpak/internal/planted"
 )
 
@@ -143,44 +141,11 @@ func (d *osDir) Map(name string) (*Map, error) {
 	if err := d.check("map", name); err != nil {
 		return nil, err
 	}
-	var r *mmap.ReaderAt
-	same := false
-	var err error
-	for try := 0; err == nil && !same; try++ {
-		if try == maxMapAttempts {
-			return nil, &UnsafePathError{Name: d.join(name), Reason: "replaced while opening"}
-		}
-		r, same, err = d.mapOnce(name)
-	}
+	r, err := d.handle.mapFile(name)
 	if err != nil {
 		return nil, err
 	}
 	return &Map{r: r}, nil
-}
-
-// maxMapAttempts bounds how often Map starts again because its file was replaced under it, as every file is that is
-// replaced as a whole beside a reader.
-const maxMapAttempts = 100
-
-// mapOnce maps what stands under name, if that is the same regular file before and after: mmap opens by path, and follows
-// links.
-func (d *osDir) mapOnce(name string) (r *mmap.ReaderAt, same bool, err error) {
-	path := d.join(name)
-	before, err := d.handle.lstat(name)
-	if err == nil {
-		err = checkRegular(path, &before)
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	if r, err = mmap.Open(path); err != nil {
-		return nil, false, &fs.PathError{Op: "map", Path: path, Err: err}
-	}
-	after, err := statusAt(path)
-	if err != nil || !before.id.same(after.id) {
-		return nil, false, errors.Join(err, r.Close())
-	}
-	return r, true, nil
 }
 
 func (d *osDir) Rename(oldName, newName string) error {
