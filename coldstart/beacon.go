@@ -93,6 +93,12 @@ func (b *Beacon) Publish(durable segment.Pos, seq uint64) error {
 	return err
 }
 
+// says reports whether a beacon that was read as s says the same as b would.
+func (b *Beacon) says(s *Signal, durable segment.Pos, seq uint64) bool {
+	relaxed := b.buf[beaconFlagsAt] == flagRelaxed
+	return s != nil && *s == Signal{Durable: durable, Seq: seq, Relaxed: relaxed, Boot: b.boot.Load()}
+}
+
 // decodeBeacon decodes what stands where a beacon would; ok is false when it is none of this store. Errors: [ErrFuture].
 func decodeBeacon(b []byte, store [16]byte) (s Signal, ok bool, err error) {
 	if len(b) != beaconLen || string(b[:len(beaconMagic)]) != beaconMagic || binary.LittleEndian.Uint32(b[sumAt:]) != artifactSum(b) {

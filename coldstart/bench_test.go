@@ -143,7 +143,7 @@ func BenchmarkReplay(b *testing.B) {
 		b.Fatal(err)
 	}
 	replay := func(b *testing.B, until int64) *replay {
-		r, err := newReplay(ctx, s.st.Dir, h, end, until, false)
+		r, err := newReplay(ctx, s.st.Dir, nil, h, end, until, false)
 		if err != nil {
 			b.Fatal(err)
 		}

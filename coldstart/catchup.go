@@ -63,7 +63,7 @@ func (s *State) catchUp(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	was := &link{segmentFile: p.listing.segments[len(f.segments)-1], header: f.newest.link.header}
-	if o.chain, err = readChain(ctx, o.dir, o.meta.Store, []*link{was}, behind); err != nil {
+	if o.chain, err = readChain(ctx, o.dir, o.meta.Store, []*link{was}, behind, nil); err != nil {
 		return false, err
 	}
 	if err := f.newest.same(o.dir, was); err != nil {

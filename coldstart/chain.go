@@ -45,16 +45,16 @@ func (c *chain) newest() *link {
 func (c *chain) older() []*link { return c.links[:max(0, len(c.links)-1)] }
 
 // readChain reads the headers of files and joins them, to each other and to the segments below, which are known. It reads
-// nothing else.
+// nothing else, and leaves the file open that keep asks for.
 //
 // Errors: *[FutureError]; *[CorruptError] for a header that is missing, foreign, or does not continue the one before;
 // I/O errors.
-func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, below []*link, files []segmentFile) (*chain, error) {
+func readChain(ctx context.Context, dir vfs.Dir, store [16]byte, below []*link, files []segmentFile, keep *kept) (*chain, error) {
 	links := append(below, make([]*link, len(files))...)
 	read := links[len(below):]
 	err := each(ctx, len(files), func(i int) error {
 		read[i] = &link{segmentFile: files[i]}
-		return read[i].read(dir, store)
+		return read[i].readKept(dir, store, keep)
 	})
 	if err != nil {
 		return nil, err
@@ -79,14 +79,52 @@ func (c *chain) setAside(i int, previous uint64) int {
 	return i
 }
 
+// A kept is the file of one segment that is left open when its header has been read, since more of it will be.
+type kept struct {
+	id   uint64 // of the segment; 0 for none
+	file vfs.File
+}
+
+// put takes f, if it is to be kept and not there yet, or closes it.
+func (k *kept) put(id uint64, f vfs.File) {
+	if k == nil || k.id != id || k.file != nil {
+		f.Close()
+		return
+	}
+	k.file = f
+}
+
+// open returns the file of segment id: the one that was kept, or another one.
+func (k *kept) open(dir vfs.Dir, id uint64) (f vfs.File, err error) {
+	if k != nil && k.id == id && k.file != nil {
+		f, k.file = k.file, nil
+		return f, nil
+	}
+	if f, err = dir.OpenRead(segment.Name(id)); err != nil {
+		return nil, fmt.Errorf("open segment %06d: %w", id, err)
+	}
+	return f, nil
+}
+
+// close gives up what nobody has asked for.
+func (k *kept) close() {
+	if k.file != nil {
+		k.file.Close()
+		k.file = nil
+	}
+}
+
 // read reads and decodes the header.
-func (l *link) read(dir vfs.Dir, store [16]byte) error {
+func (l *link) read(dir vfs.Dir, store [16]byte) error { return l.readKept(dir, store, nil) }
+
+// readKept is read that leaves the file to keep.
+func (l *link) readKept(dir vfs.Dir, store [16]byte, keep *kept) error {
 	name := segment.Name(l.id)
 	f, err := dir.OpenRead(name)
 	if err != nil {
 		return fmt.Errorf("open segment %06d: %w", l.id, err)
 	}
-	defer f.Close()
+	defer keep.put(l.id, f)
 	b := make([]byte, segment.MaxHeaderLen)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && !errors.Is(err, io.EOF) {

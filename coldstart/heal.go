@@ -62,7 +62,7 @@ func (s *State) heal(ctx context.Context, id uint64, sum *segment.Summary) (take
 	if l.broken != nil || h.Salt != sum.Salt || rangeHolds(h) != "" {
 		return false, corrupt(id, 0, sum.FirstSeq, sum.LastSeq, "header is not that of the segment that was indexed", l.broken)
 	}
-	r, err := newReplay(ctx, s.view, h, sum.End, sum.End, false)
+	r, err := newReplay(ctx, s.view, nil, h, sum.End, sum.End, false)
 	if err != nil {
 		return false, err
 	}

@@ -52,6 +52,7 @@ func (l *olderList) push(h *segment.Header) {
 	l.rest = append(l.rest, restSegment{at: watermark{
 		segment: h.Segment, salt: h.Salt, seq: h.LastSeq, hlc: h.LastHLC, size: h.TreeSize, root: h.Root,
 	}})
+	l.fold() // the one before may have had its footer before it had this one behind it
 }
 
 // seal notes that a segment has its footer.
@@ -63,6 +64,11 @@ func (l *olderList) seal(e entry, reserved map[event.Kind]uint64) {
 			r.sealed, r.entry, r.reserved = true, e, reserved
 		}
 	}
+	l.fold()
+}
+
+// fold takes sealed segments with nothing unsealed before them to the entries. The caller holds mu.
+func (l *olderList) fold() {
 	for len(l.rest) > 1 && l.rest[0].sealed {
 		l.entries = append(l.entries, l.rest[0].entry)
 		if l.reserved == nil {

@@ -227,7 +227,7 @@ func (o *opener) fromFrames(ctx context.Context) ([]olderRun, error) {
 // wholeChain reads the headers of all segments.
 func (o *opener) wholeChain(ctx context.Context) (err error) {
 	if o.chain == nil {
-		o.chain, err = readChain(ctx, o.dir, o.meta.Store, nil, o.listing.segments)
+		o.chain, err = readChain(ctx, o.dir, o.meta.Store, nil, o.listing.segments, &o.kept)
 	}
 	return err
 }

@@ -100,7 +100,7 @@ func readArtifact(dir vfs.Dir, name string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	defer f.Close()
-	size, err := f.Size()
+	size, err := vfs.OpenSize(f)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}

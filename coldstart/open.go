@@ -35,6 +35,7 @@ type opener struct {
 	listing *listing
 	chain   *chain
 	image   *image // that the open rests on; nil for rungs below
+	kept    kept   // the newest segment's file, between two looks at it
 
 	// Evidence of how far the log was durable.
 	anchor *Anchor // nil when there is none that holds
@@ -208,6 +209,9 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 			return nil, err
 		}
 	}
+	if n := len(o.listing.segments); n > 0 && o.lock != nil { // beside a writer, files are to be looked at as they are
+		o.kept.id = o.listing.segments[n-1].id
+	}
 	o.report.Unknown = o.listing.strangers
 	o.phase("list")
 	found := new(survey)
@@ -240,6 +244,7 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 
 // readLog makes all segments readable: the older ones by the first rung that holds, the newest by its frames.
 func (o *opener) readLog(ctx context.Context, v *survey) (err error) {
+	defer o.kept.close()
 	if v.runs, err = o.restore(ctx); err != nil {
 		return err
 	}
@@ -427,6 +432,9 @@ func (o *opener) announce(s *State, t *tail) error {
 		}
 	}
 	s.Beacon = newBeacon(o.lock, o.meta.Store, o.cfg.Relaxed)
+	if s.Beacon.says(o.signal, end.Pos, end.Seq) {
+		return nil
+	}
 	if err := s.Beacon.Publish(end.Pos, end.Seq); err != nil {
 		o.cfg.Logger.Warn("write beacon", "err", err) // on a full disk, say: no reason not to open
 	}

@@ -109,7 +109,7 @@ func mendHidden(ctx context.Context, o *opener) error {
 	if newest == nil {
 		return hidden.Write(o.dir, o.meta.Store, &hidden.File{})
 	}
-	r, err := newReplay(ctx, o.dir, &newest.header, wholeFile, wholeFile, false)
+	r, err := newReplay(ctx, o.dir, nil, &newest.header, wholeFile, wholeFile, false)
 	if err != nil {
 		return err
 	}

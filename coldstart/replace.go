@@ -86,7 +86,7 @@ func readLog(ctx context.Context, dir vfs.Dir, store [16]byte) (*chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readChain(ctx, dir, store, nil, l.segments)
+	return readChain(ctx, dir, store, nil, l.segments, nil)
 }
 
 // Write makes the result that takes the number id of what write writes: a whole segment, header first. When the error is

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"batpak/index"
 	"batpak/internal/planted"
-	"batpak/internal/vfs"
 )
 
 // fromSnapshot serves the segments that index.fbati lists without touching them. The rest is read by footers.
@@ -20,23 +18,11 @@ func (o *opener) fromSnapshot(ctx context.Context) ([]olderRun, error) {
 		return nil, ErrAbsent
 	}
 	return o.fromImage(ctx, snapshotName, func() (*image, error) {
-		m, err := o.dir.Map(snapshotName)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, ErrAbsent
-		}
+		b, err := readArtifact(o.dir, snapshotName, int64(o.listing.mostImage()))
 		if err != nil {
 			return nil, err
 		}
-		defer m.Close()
-		var img *image
-		err = m.Guarded(func() error {
-			b, err := readMap(m, o.listing.mostImage())
-			if err == nil {
-				img, err = decodeImage(b, o.meta.Store)
-			}
-			return err
-		})
-		return img, err
+		return decodeImage(b, o.meta.Store)
 	})
 }
 
@@ -73,8 +59,6 @@ func (o *opener) fromImage(ctx context.Context, name string, read func() (*image
 	switch {
 	case errors.Is(err, ErrFuture):
 		return nil, &FutureError{File: name, Err: err}
-	case errors.Is(err, vfs.ErrMapFault):
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	case err != nil:
 		return nil, err
 	case len(o.distrusted) > 0:
@@ -114,7 +98,7 @@ func (o *opener) chainBehind(ctx context.Context, img *image) error {
 		return err
 	}
 	links := img.links()
-	chain, err := readChain(ctx, o.dir, o.meta.Store, links, files[n:])
+	chain, err := readChain(ctx, o.dir, o.meta.Store, links, files[n:], &o.kept)
 	var corrupt *CorruptError
 	switch {
 	case errors.As(err, &corrupt):
@@ -169,13 +153,3 @@ func (o *opener) restoreRest(ctx context.Context, rest []olderRun) error {
 
 // mostImage bounds what is read of an image: one that lists so many more segments than are there is of no use.
 func (l *listing) mostImage() int { return imageLen(len(l.segments)+4096, maxReserved) }
-
-// readMap returns a copy of what is mapped. Errors: [ErrDamaged] when that is more than most.
-func readMap(m *vfs.Map, most int) ([]byte, error) {
-	if m.Len() > most {
-		return nil, fmt.Errorf("%w: %d bytes", ErrDamaged, m.Len())
-	}
-	b := make([]byte, m.Len())
-	_, err := m.ReadAt(b, 0)
-	return b, err
-}

@@ -64,13 +64,14 @@ func (r *replay) cut() (tree merkle.Tree, whole *merkle.Tree) {
 const wholeFile = math.MaxInt64
 
 // newReplay reads the frames of the segment with header h, of which none lies behind limit, up to until. On an error nothing
-// stays open. Without blocks it reads all of them; with, those behind the index blocks.
-func newReplay(ctx context.Context, dir vfs.Dir, h *segment.Header, limit, until int64, blocks bool) (*replay, error) {
-	f, err := dir.OpenRead(segment.Name(h.Segment))
+// stays open but file, which it uses if that is the segment's. Without blocks it reads all of them; with, those behind the
+// index blocks.
+func newReplay(ctx context.Context, dir vfs.Dir, file *kept, h *segment.Header, limit, until int64, blocks bool) (*replay, error) {
+	f, err := file.open(dir, h.Segment)
 	if err != nil {
-		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
+		return nil, err
 	}
-	size, err := f.Size()
+	size, err := vfs.OpenSize(f)
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
@@ -141,7 +142,7 @@ const foldEvery = 8192
 
 // replay is newReplay with the index blocks, unless they were found damaged.
 func (o *opener) replay(ctx context.Context, h *segment.Header, limit, until int64) (*replay, error) {
-	return newReplay(ctx, o.dir, h, limit, until, !o.distrusted[h.Segment])
+	return newReplay(ctx, o.dir, &o.kept, h, limit, until, !o.distrusted[h.Segment])
 }
 
 // A proof is the highest place that is known to have been durable, and how it is known.

@@ -77,7 +77,7 @@ func CatalogIsNewer(dir vfs.Dir, name string) (bool, error) {
 		return false, fmt.Errorf("open %s: %w", name, err)
 	}
 	defer f.Close()
-	size, err := f.Size()
+	size, err := vfs.OpenSize(f)
 	if err == nil && size >= catalogTailLen {
 		tail := make([]byte, catalogTailLen)
 		if _, err = f.ReadAt(tail, size-catalogTailLen); err == nil && looksNewer(tail) {

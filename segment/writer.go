@@ -86,7 +86,7 @@ func Resume(dir vfs.Dir, h *Header, end, size, ahead int64) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
 	}
-	length, err := f.Size()
+	length, err := vfs.OpenSize(f)
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)

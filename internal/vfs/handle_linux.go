@@ -207,6 +207,7 @@ func (h *handle) unlock() error {
 type dirHandle struct {
 	descriptor
 	listing sync.Mutex // held while entries are read: the descriptor has one position
+	moved   bool       // that it is not at the start
 }
 
 // openDir opens the directory at path. A FIFO in its place does not block.
@@ -321,7 +322,10 @@ const (
 func (d *dirHandle) read(most int) (found []Entry, err error) {
 	d.listing.Lock()
 	defer d.listing.Unlock()
-	err = d.do("list", func(fd int) error { _, err := unix.Seek(fd, 0, io.SeekStart); return err })
+	if d.moved {
+		err = d.do("list", func(fd int) error { _, err := unix.Seek(fd, 0, io.SeekStart); return err })
+	}
+	d.moved = true
 	buf := make([]byte, 8<<10)
 	if most == 1 {
 		buf = buf[:512] // for ".", ".." and the longest name

@@ -104,7 +104,7 @@ func (d *osDir) Lock(name string) (LockFile, error) {
 		heldLocks.release(d.id, name)
 		return nil, err
 	}
-	l := &osLock{osFile: osFile{f}, dir: d, name: name}
+	l := &osLock{osFile: *f, dir: d, name: name}
 	// The hint is for people; a full disk is no reason to refuse the lock.
 	_, _ = l.WriteAt(lockHint(os.Getpid()), 0)
 	return l, nil
@@ -112,7 +112,7 @@ func (d *osDir) Lock(name string) (LockFile, error) {
 
 // lockFile opens and locks the file name, and starts again when another file took the name meanwhile:
 // the lock would then be on a file that no one else looks at.
-func (d *osDir) lockFile(path, name string) (*handle, error) {
+func (d *osDir) lockFile(path, name string) (*osFile, error) {
 	for range maxLockAttempts {
 		f, s, err := openRegular(d.handle, name, os.O_RDWR|os.O_CREATE, d.filePerm)
 		if err != nil {
@@ -126,7 +126,7 @@ func (d *osDir) lockFile(path, name string) (*handle, error) {
 		}
 		now, err := d.handle.lstat(name)
 		if err == nil && now.id.same(s.id) {
-			return f, nil
+			return &osFile{f: f, size: s.size}, nil
 		}
 		if closeErr := f.Close(); closeErr != nil {
 			return nil, closeErr

@@ -130,11 +130,11 @@ func (d *osDir) open(op, name string, flag int) (File, error) {
 	if err := d.check(op, name); err != nil {
 		return nil, err
 	}
-	f, _, err := openRegular(d.handle, name, flag, 0)
+	f, s, err := openRegular(d.handle, name, flag, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{f: f}, nil
+	return &osFile{f: f, size: s.size}, nil
 }
 
 func (d *osDir) Map(name string) (*Map, error) {
