@@ -210,11 +210,12 @@ func (m *image) sound() bool {
 
 // links returns the listed segments as the chain knows them; the last one has no next yet.
 func (m *image) links() []*link {
-	links := make([]*link, len(m.entries))
+	links, memory := make([]*link, len(m.entries)), make([]link, len(m.entries))
 	prior := segment.Header{Store: m.store, FirstSeq: 1}
 	for i := range m.entries {
 		s := &m.entries[i].sum
-		l := &link{segmentFile: m.entries[i].file, header: prior, listed: true}
+		l := &memory[i]
+		l.segmentFile, l.header, l.listed = m.entries[i].file, prior, true
 		l.header.Segment, l.header.Salt = s.Segment, s.Salt
 		if s.Events > 0 {
 			l.header.FirstSeq = s.FirstSeq

@@ -114,7 +114,12 @@ func (d *osDir) Lock(name string) (LockFile, error) {
 // the lock would then be on a file that no one else looks at.
 func (d *osDir) lockFile(path, name string) (*osFile, error) {
 	for range maxLockAttempts {
-		f, s, err := openRegular(d.handle, name, os.O_RDWR|os.O_CREATE, d.filePerm)
+		f, s, err := openRegular(d.handle, name, os.O_RDWR, d.filePerm)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err = d.settle(); err == nil {
+				f, s, err = openRegular(d.handle, name, os.O_RDWR|os.O_CREATE, d.filePerm)
+			}
+		}
 		if err != nil {
 			return nil, err
 		}

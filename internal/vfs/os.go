@@ -33,19 +33,18 @@ func (osFS) OpenDir(path string, o DirOptions) (Dir, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	return &osDir{path: path, handle: d, id: s.id, filePerm: o.FilePerm}, nil
+	dir := &osDir{path: path, handle: d, id: s.id, filePerm: o.FilePerm}
+	dir.unsure.Store(o.Create)
+	return dir, nil
 }
 
 // madeDir makes the directory path and its missing parents, each name durable before the next is made; d and err are
 // what opening it has given. For that reason a directory that holds something has a durable name, and only an empty one
-// that is already there may be the left-over of a crash between mkdir and sync.
+// that is already there may be the left-over of a crash between mkdir and sync: see settle.
 func madeDir(d *dirHandle, err error, path string, perm fs.FileMode) (*dirHandle, error) {
 	parent := filepath.Dir(path)
 	switch {
 	case err == nil:
-		if err := madeBefore(d, parent); err != nil {
-			return nil, errors.Join(err, d.Close())
-		}
 		return d, nil
 	case !errors.Is(err, fs.ErrNotExist) || parent == path:
 		return nil, err
@@ -63,18 +62,25 @@ func madeDir(d *dirHandle, err error, path string, perm fs.FileMode) (*dirHandle
 	return openDir(path)
 }
 
-// madeBefore sees to it that the name of a directory that was there is durable.
-func madeBefore(d *dirHandle, parent string) error {
-	empty, err := d.empty()
-	if err != nil || !empty || parent == d.dir {
-		return err
+// settle sees to it, before the first file is made in d, that the name of d is durable. A directory that holds something is
+// not asked for it.
+func (d *osDir) settle() error {
+	if !d.unsure.Load() {
+		return nil
 	}
-	p, err := openDir(parent)
+	parent := filepath.Dir(d.path)
+	empty, err := d.handle.empty()
+	if err == nil && empty && parent != d.path {
+		var p *dirHandle
+		if p, err = openDir(parent); err == nil {
+			err = errors.Join(p.sync(), p.Close())
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			err = nil // not ours to sync: someone else made the directory for us
+		}
+	}
 	if err == nil {
-		err = errors.Join(p.sync(), p.Close())
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return nil // not ours to sync: someone else made the directory for us
+		d.unsure.Store(false)
 	}
 	return err
 }
@@ -85,6 +91,7 @@ type osDir struct {
 	handle   *dirHandle
 	id       fileID // of handle
 	filePerm fs.FileMode
+	unsure   atomic.Bool // whether the name is durable
 	closed   atomic.Bool
 }
 
@@ -106,6 +113,9 @@ func (d *osDir) join(name string) string { return filepath.Join(d.path, name) }
 
 func (d *osDir) Create(name string) (File, error) {
 	if err := d.check("create", name); err != nil {
+		return nil, err
+	}
+	if err := d.settle(); err != nil {
 		return nil, err
 	}
 	f, _, err := d.handle.open(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, d.filePerm)
