@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"batpak/index"
 	"batpak/internal/planted"
@@ -19,6 +20,9 @@ func (o *opener) fromSnapshot(ctx context.Context) ([]olderRun, error) {
 	}
 	return o.fromImage(ctx, snapshotName, func() (*image, error) {
 		b, err := readArtifact(o.dir, snapshotName, int64(o.listing.mostImage()))
+		if errors.Is(err, syscall.EIO) {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err) // the disk has lost it: one can do without
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -144,8 +144,8 @@ type window struct {
 	used int // bytes of buf that were asked for; for who does not know what comes next
 	size int // of the next block; the same
 
-	asked  int64 // offset up to which the map was told what will be read
-	inside bool  // its reads are guarded already
+	near   int  // bytes that were read side by side, streamLeast at most; not forgotten from run to run
+	inside bool // its reads are guarded already
 }
 
 const (
@@ -157,7 +157,7 @@ const (
 var blocks = sync.Pool{New: func() any { return new([windowMost]byte) }}
 
 // reset forgets what the window holds: it is of another file.
-func (w *window) reset() { w.buf, w.base, w.used, w.size, w.asked = nil, 0, 0, windowFirst, 0 }
+func (w *window) reset() { w.buf, w.base, w.used, w.size = nil, 0, 0, windowFirst }
 
 // release gives the buffer back.
 func (w *window) release() {
@@ -241,6 +241,9 @@ const (
 
 // load reads n bytes at off into the buffer.
 func (w *window) load(f *frames, off int64, n int) error {
+	if f.m != nil {
+		w.stream(f, off, int64(n))
+	}
 	if w.block == nil {
 		w.block = blocks.Get().(*[windowMost]byte)
 	}
@@ -250,9 +253,6 @@ func (w *window) load(f *frames, off int64, n int) error {
 		w.buf = make([]byte, n)
 	}
 	w.base, w.used = off, 0
-	if f.m != nil && n >= aheadLeast {
-		w.ask(f, off, int64(n))
-	}
 	var err error
 	if w.inside {
 		err = f.readAt(w.buf, off)
@@ -265,15 +265,17 @@ func (w *window) load(f *frames, off int64, n int) error {
 	return err
 }
 
-// aheadLeast is the size of the smallest block that is fetched as a whole, and with what follows it: of smaller ones
-// nobody knows whether they are part of a longer read.
-const aheadLeast = 4 * windowFirst
+// streamLeast is how many bytes are read side by side before a map is told that more will be.
+const streamLeast = 64 << 10
 
-// ask sees to it that a block, and some more like it, are on their way into memory before they are touched page by page.
-func (w *window) ask(f *frames, off, n int64) {
-	if at := w.asked - off; at >= n && at <= 4*n {
-		return
+// stream tells the map when who uses the window goes through the frames, in either direction, and does not look at one here
+// and there: the block of n bytes at off is read next. Who has gone through one run goes through the next one.
+func (w *window) stream(f *frames, off, n int64) {
+	const gap = 4 << 10
+	if end := w.base + int64(len(w.buf)); len(w.buf) > 0 && (off > end+gap || off+n < w.base-gap) {
+		w.near = 0
 	}
-	w.asked = min(off+4*n, f.end)
-	f.m.Ahead(off, w.asked-off)
+	if w.near = min(w.near+int(n), streamLeast); w.near == streamLeast {
+		f.m.Stream()
+	}
 }

@@ -100,9 +100,6 @@ func (b *Body) Check(at uint64, n int) (page uint64, err error) {
 // holds reports whether page was found sound.
 func (b *Body) holds(page uint64) bool { return b.checked[page/32].Load()&(1<<(page%32)) != 0 }
 
-// aheadPages is how many pages are asked for at once by who reads them in order.
-const aheadPages = 32
-
 // CheckPage checks one page, whether or not it was found sound before, and remembers that it holds.
 func (b *Body) CheckPage(page uint64) error {
 	buf := buffers.Get().(*[PageLen]byte)
@@ -110,8 +107,8 @@ func (b *Body) CheckPage(page uint64) error {
 	var want [sumLen]byte
 	start := page * PageLen
 	n := min(PageLen, b.size-start)
-	if page%aheadPages == 0 && page > 0 && b.holds(page-1) { // whoever reads on, reads on
-		b.m.Ahead(b.base+int64(start), 2*aheadPages*PageLen)
+	if page%32 == 0 && page > 0 && b.checked[page/32-1].Load() == 1<<32-1 {
+		b.m.Stream() // 32 pages in front of this one were needed: more will be
 	}
 	if _, err := b.m.ReadAt(buf[:n], b.base+int64(start)); err != nil {
 		return err

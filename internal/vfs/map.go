@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"runtime/debug"
+	"sync/atomic"
 
 	"batpak/internal/planted"
 )
@@ -19,6 +20,8 @@ import (
 type Map struct {
 	r    *mapping // nil in a Map served from memory
 	soft *softMap // nil in a Map of the operating system without a check
+
+	streams atomic.Bool // Stream was called
 }
 
 // ReadAt copies the bytes from off into p. As for every [io.ReaderAt], n < len(p) comes with an error,
@@ -64,15 +67,12 @@ func (m *Map) Touch(off int64, n int) (sum byte) {
 
 const cacheLine = 64
 
-// Ahead says that the bytes [off, off+n) will be read soon and one after the other, as far as they lie in the view: the
-// system fetches together what it would otherwise fetch page by page, as it is touched. Where they are in memory already
-// it costs a look at each page.
-func (m *Map) Ahead(off, n int64) {
-	if m.soft != nil || m.r == nil || off < 0 {
-		return
-	}
-	if end := min(off+n, int64(m.r.Len())); off < end {
-		m.r.ahead(off, end)
+// Stream says that much of the file is going to be read, in order. Until then, a read of what is not in memory brings in
+// the pages that it touches and no others, since most reads of an index, or of one event, want no more; from then on it
+// brings in what lies around them, too. Only the first call costs anything. It may run beside reads.
+func (m *Map) Stream() {
+	if m.r != nil && !m.streams.Load() && m.streams.CompareAndSwap(false, true) {
+		m.r.stream()
 	}
 }
 

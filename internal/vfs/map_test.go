@@ -69,3 +69,40 @@ func BenchmarkMapReadAt(b *testing.B) {
 		}
 	})
 }
+
+// TestStreamLeavesTheBytes asks for whole files again and again: it is advice, before and behind the end of the map, too.
+func TestStreamLeavesTheBytes(t *testing.T) {
+	onEach(t, func(t *testing.T, d vfs.Dir) {
+		for _, content := range []string{"", "x", string(make([]byte, 3<<12)) + "end"} {
+			writeFile(t, d, "f", content)
+			m, err := d.Map("f")
+			must(t, err)
+			for range 2 {
+				m.Stream()
+				got := make([]byte, len(content))
+				if n, err := m.ReadAt(got, 0); n != len(content) || err != nil || string(got) != content {
+					t.Fatalf("ReadAt behind Stream = %d bytes, %v, want the %d of the file", n, err, len(content))
+				}
+			}
+			must(t, m.Close())
+			m.Stream()
+			must(t, d.Remove("f"))
+		}
+	})
+}
+
+func TestOpenSizeIsTheSizeWhenOpened(t *testing.T) {
+	onEach(t, func(t *testing.T, d vfs.Dir) {
+		writeFile(t, d, "f", "0123456789")
+		f, err := d.OpenWrite("f")
+		must(t, err)
+		defer f.Close()
+		if n, err := vfs.OpenSize(f); n != 10 || err != nil {
+			t.Fatalf("OpenSize = %d, %v, want 10", n, err)
+		}
+		must(t, f.Truncate(3))
+		if n, err := f.Size(); n != 3 || err != nil {
+			t.Errorf("Size = %d, %v, want 3", n, err)
+		}
+	})
+}

@@ -15,7 +15,7 @@ import (
 type mapping struct{ b []byte }
 
 // mapFile maps the regular file name, for reads of a page here and there: a fault then reads that page and no others,
-// where the kernel would read what lies around it, megabytes on some systems. Who reads on says so by ahead.
+// where the kernel would read what lies around it, megabytes on some systems. Who reads on says so by stream.
 func (d *dirHandle) mapFile(name string) (*mapping, error) {
 	f, s, err := openRegular(d, name, os.O_RDONLY, 0)
 	if err != nil {
@@ -51,14 +51,12 @@ func (m *mapping) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// ahead has the system read bytes [off, end), which lie inside, in the background.
-func (m *mapping) ahead(off, end int64) {
-	off -= off % pageLen
-	_ = unix.Madvise(m.b[off:end], unix.MADV_WILLNEED)
+// stream gives up what mapFile has asked for.
+func (m *mapping) stream() {
+	if len(m.b) > 0 {
+		_ = unix.Madvise(m.b, unix.MADV_NORMAL)
+	}
 }
-
-// pageLen is what advice is given in.
-var pageLen = int64(os.Getpagesize())
 
 // Close unmaps the bytes.
 func (m *mapping) Close() error {

@@ -51,5 +51,5 @@ func (d *dirHandle) mapOnce(name string) (r *mmap.ReaderAt, same bool, err error
 	return r, true, nil
 }
 
-// ahead does nothing: the system reads what lies around a page that is touched.
-func (m *mapping) ahead(off, end int64) {}
+// stream does nothing: the system reads what lies around a page that is touched anyway.
+func (m *mapping) stream() {}
