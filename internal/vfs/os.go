@@ -23,6 +23,7 @@ func (osFS) OpenDir(path string, o DirOptions) (Dir, error) {
 		return nil, err
 	}
 	d, err := openDir(path)
+	found := err == nil
 	if o.Create {
 		d, err = madeDir(d, err, path, o.DirPerm)
 	}
@@ -34,7 +35,7 @@ func (osFS) OpenDir(path string, o DirOptions) (Dir, error) {
 		return nil, errors.Join(err, d.Close())
 	}
 	dir := &osDir{path: path, handle: d, id: s.id, filePerm: o.FilePerm}
-	dir.unsure.Store(o.Create)
+	dir.unsure.Store(o.Create && found)
 	return dir, nil
 }
 
