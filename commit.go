@@ -48,6 +48,7 @@ type committer struct {
 	base    int64  // offset of buf[0] in the file
 	staged  []span // event frames in buf
 	hashes  []event.Hash
+	linked  []atomic.Bool // chunks of a large batch
 	keys    stagedKeys
 	durable bool // somebody asked for a sync
 	steps   []fenceStep
@@ -75,6 +76,7 @@ type span struct {
 	entity   uint32 // its number in the active segment
 	depth    uint32 // on another lane than 0
 	head     *streamHead
+	after    uint32 // sequence of the stream's event before, counted from the first of the request, which is 1; 0: it is older
 	clock    uint64
 	hlc      event.HLC
 	id       event.ID

@@ -45,6 +45,9 @@ func TestLargeBatchIsLinked(t *testing.T) {
 		drafts := wideDrafts(700)
 		for i := range drafts {
 			drafts[i].IdempotencyKey = nil
+			if round == 3 { // each links to the one before it
+				drafts[i].Coordinate, drafts[i].Lane = coordinate.MustNew("alone", "s"), 0
+			}
 		}
 		receipts, err := st.AppendBatch(t.Context(), drafts)
 		if err != nil {

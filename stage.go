@@ -2,7 +2,9 @@ package batpak
 
 import (
 	"errors"
+	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"batpak/event"
 	"batpak/internal/planted"
@@ -143,10 +145,14 @@ func (s *Store) place(it *item, from int, before savepoint) (to int, err error) 
 	if planted.On(planted.OrderByClock) {
 		c.hlc = event.HLCAt(c.wall) | c.hlc&0xffff
 	}
+	after := uint32(0)
+	if head.seq > before.seq {
+		after = uint32(head.seq - before.seq)
+	}
 	c.streams.advance(head, c.seq, depth)
 	c.staged = append(c.staged, span{
 		from: from, to: from + len(it.frame), entity: entity, depth: depth,
-		head: head, clock: head.clock, hlc: c.hlc, id: event.NewID(c.hlc, c.random.Uint64()), fence: it.fence,
+		head: head, after: after, clock: head.clock, hlc: c.hlc, id: event.NewID(c.hlc, c.random.Uint64()), fence: it.fence,
 	})
 	return from + len(it.frame), nil
 }
@@ -167,9 +173,8 @@ func (s *Store) headOf(it *item, entity uint32) (*streamHead, error) {
 	return head, err
 }
 
-// linkParts is how many parts the streams of a large batch fall into. Events of one stream are in one part: they are
-// linked in order.
-const linkParts = 4
+// linkChunk is how many events of a large batch one core links at once: neighbours, since their bytes are.
+const linkChunk = 32
 
 // linkAll fills in the frames, hashes and receipts of r, which was placed since p.
 func (s *Store) linkAll(r *request, p savepoint) {
@@ -183,15 +188,28 @@ func (s *Store) linkAll(r *request, p savepoint) {
 		}
 		return
 	}
-	share(linkParts, func(worker, part int) bool {
-		linker := &c.linkers[worker]
-		for i := range n {
-			if c.staged[p.staged+i].entity%linkParts == uint32(part) {
-				s.link(r, p, i, linker)
-			}
+	chunks := (n + linkChunk - 1) / linkChunk
+	if cap(c.linked) < chunks {
+		c.linked = make([]atomic.Bool, chunks)
+	}
+	c.linked = c.linked[:chunks]
+	clear(c.linked)
+	share(chunks, func(worker, chunk int) bool {
+		for i := chunk * linkChunk; i < min((chunk+1)*linkChunk, n); i++ {
+			c.awaitLink(c.staged[p.staged+i].after, chunk)
+			s.link(r, p, i, &c.linkers[worker])
 		}
+		c.linked[chunk].Store(true)
 		return true
 	})
+}
+
+// awaitLink returns when the event that stands in front of place after of the request is linked, if it is in an earlier
+// chunk than the caller's: those are done, or under way.
+func (c *committer) awaitLink(after uint32, chunk int) {
+	for first := (int(after) - 1) / linkChunk; after > 0 && first < chunk && !c.linked[first].Load(); {
+		runtime.Gosched()
+	}
 }
 
 // link copies item i of r, which was placed since p, stamps it, links it to the one before it on its stream, and fills in

@@ -2,6 +2,7 @@ package index
 
 import (
 	"fmt"
+	"runtime"
 
 	"batpak/event"
 	"batpak/internal/vfs"
@@ -84,6 +85,10 @@ func (s Stretch) End() (offset int64, hlc event.HLC) {
 // File returns what the frames are read from. It is open as long as the index may be used.
 func (s Stretch) File() vfs.File { return s.a.file }
 
+// yieldEvery is how many rows are copied before others may use the core: a committer that comes back from the disk must
+// not wait for all of them.
+const yieldEvery = 256
+
 // Copy adds the events of s to b, which is empty. Where frames of other types may stand in front of one, in
 // [from, to) of the file, it calls gap; the first event of s stands behind start.
 //
@@ -98,6 +103,9 @@ func (c *Copier) Copy(b *segment.FooterBuilder, s Stretch, start int64, gap func
 	f := activeTable{a, s.hi}.frames()
 	at, entity, scope, key := start, b.NewEntity, b.NewScope, a.keys.from(s.lo)
 	for row := s.lo; row < s.hi; row++ {
+		if row%yieldEvery == 0 {
+			runtime.Gosched()
+		}
 		r := a.rows.at(row)
 		if int64(r.offset) != at {
 			if err := gap(at, int64(r.offset)); err != nil {
@@ -132,6 +140,9 @@ func (c *Copier) hashes(b *segment.FooterBuilder, s Stretch, f *frames) error {
 	for row := s.lo; row < s.hi; row++ {
 		r := s.a.rows.at(row)
 		entity := uint32(c.entities.of[r.entity])
+		if row%yieldEvery == 0 {
+			runtime.Gosched()
+		}
 		if !b.IsHead(entity, r.lane, row-s.lo) {
 			continue
 		}

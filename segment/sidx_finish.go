@@ -3,6 +3,7 @@ package segment
 import (
 	"cmp"
 	"encoding/binary"
+	"runtime"
 	"slices"
 
 	"batpak/event"
@@ -218,6 +219,7 @@ func (f *finisher) columns() {
 	lists := f.newPostings()
 	row := uint32(0)
 	for _, chunk := range f.b.rows {
+		runtime.Gosched() // a committer that comes back from the disk must not wait for all rows
 		for i := range chunk {
 			r := &chunk[i]
 			at := locators[uint64(row)*locatorLen:][:locatorLen]

@@ -1,6 +1,7 @@
 package merkle
 
 import (
+	"runtime"
 	"sync"
 
 	"batpak/event"
@@ -95,6 +96,7 @@ func (f *Folder) foldLocked() {
 		return
 	}
 	for _, chunk := range work {
+		runtime.Gosched() // a committer that comes back from the disk must not wait for all of them
 		f.tiles = f.tree.AppendAll(f.tiles, chunk)
 	}
 	f.mu.Lock()
