@@ -62,7 +62,7 @@ func (s *Store) recordDenial(it *item, index int, denied *DeniedError, trace []G
 	}
 	c.extend(end)
 	s.linkAll(r, p)
-	r.complete(0)
+	r.complete(0, event.OptionalOf)
 	receipt := r.receipts[0]
 	denied.Receipt = &receipt
 	return denied

@@ -82,7 +82,8 @@ func (it *item) meta() []byte { return it.frame[segment.FrameHeaderLen:][:it.met
 
 // An encoder turns drafts into items. The two of a batch work side by side.
 type encoder struct {
-	buf    []byte // frames, one behind the other; one that was outgrown lives on in the items
+	buf    []byte   // frames, one behind the other; one that was outgrown lives on in the items
+	unless []unless // conditions of the items
 	header event.Header
 	fence  uint64 // that stages the events; 0 for none
 	hashed []byte // what a key's hashes are of
@@ -99,6 +100,11 @@ func (e *encoder) reset() {
 	if cap(e.buf) > keepBuf {
 		e.buf = nil
 	}
+	clear(e.unless) // drop the strings
+	e.unless = e.unless[:0]
+	if cap(e.unless) > keepUnless {
+		e.unless = nil
+	}
 }
 
 // Requests in the pool hold no channel: those of a testing/synctest bubble must not be met outside of it.
@@ -106,6 +112,9 @@ var requestPool = sync.Pool{New: func() any { return new(request) }}
 
 // keepBuf is the largest buffer that goes back to the pool: one huge event must not stay on the heap for ever.
 const keepBuf = 1 << 20
+
+// keepUnless is keepBuf for conditions.
+const keepUnless = 1 << 10
 
 // newRequest returns an empty request.
 func newRequest() *request {
@@ -128,7 +137,7 @@ func (r *request) within(f *Fence) {
 // free gives r back. Nobody may hold it any more.
 func (r *request) free() {
 	for i := range r.encoders {
-		if e := &r.encoders[i]; len(e.buf) > 0 || e.err != nil || e.fence != 0 {
+		if e := &r.encoders[i]; len(e.buf) > 0 || len(e.unless) > 0 || e.err != nil || e.fence != 0 {
 			e.reset()
 		}
 	}
@@ -311,7 +320,7 @@ func (s *Store) encode(e *encoder, d *Draft, index int, it *item) error {
 	}
 	if len(d.Unless) > 0 {
 		var err error
-		if it.unless, err = compileUnless(d.Unless); err != nil {
+		if it.unless, err = e.compileUnless(d.Unless); err != nil {
 			return err
 		}
 	}

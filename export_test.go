@@ -110,7 +110,7 @@ func (s *Store) headers(id uint64) (h [2]segment.Header, f vfs.File, err error) 
 
 // Selected returns the first event in the log that a condition selects; 0 for none.
 func (s *Store) Selected(u Unless) (uint64, error) {
-	compiled, err := compileUnless([]Unless{u})
+	compiled, err := new(encoder).compileUnless([]Unless{u})
 	if err != nil {
 		return 0, err
 	}

@@ -81,6 +81,9 @@ func (q *Query) check() error {
 	if q.Limit < 0 {
 		return &DraftError{Field: "Limit", Reason: "below zero"}
 	}
+	if len(q.Entities)|len(q.EntityPrefixes)|len(q.Kinds)|len(q.Categories)|len(q.Tags) == 0 {
+		return q.checkNames() // most
+	}
 	for _, list := range [...]struct {
 		field      string
 		len, limit int

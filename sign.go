@@ -119,8 +119,12 @@ func (s *Store) finishReceipts(r *request) {
 		s.finishDenial(r)
 		return
 	}
+	optional := event.OptionalOf
+	if len(r.receipts) > 1 {
+		optional = new(event.Optionals).Of
+	}
 	for i := range r.receipts {
-		r.complete(i)
+		r.complete(i, optional)
 	}
 	if s.signer != nil {
 		s.signReceipts(r)
@@ -137,8 +141,9 @@ func (s *Store) finishDenial(r *request) {
 	}
 }
 
-// complete sets the fields of receipt i that the log did not say: a retry has the same ones as the first request.
-func (r *request) complete(i int) {
+// complete sets the fields of receipt i that the log did not say: a retry has the same ones as the first request. optional
+// is event.OptionalOf, or as good.
+func (r *request) complete(i int, optional func(meta []byte) event.Optional) {
 	it, rcpt := &r.items[i], &r.receipts[i]
 	if rcpt.fromLog() {
 		return
@@ -147,7 +152,7 @@ func (r *request) complete(i int) {
 	if it.cause >= 0 {
 		event.SetCausation(meta, r.receipts[it.cause].ID)
 	}
-	rcpt.PayloadVersion, rcpt.optional = it.version, event.OptionalOf(meta)
+	rcpt.PayloadVersion, rcpt.optional = it.version, optional(meta)
 	if rcpt.Replayed { // the retry may come through another fence than the first request
 		rcpt.optional = rcpt.optional.WithFence(it.stagedBy)
 	}

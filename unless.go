@@ -2,6 +2,7 @@ package batpak
 
 import (
 	"iter"
+	"slices"
 
 	"batpak/index"
 	"batpak/internal/planted"
@@ -17,24 +18,26 @@ type unless struct {
 	q index.Query
 }
 
-// compileUnless checks conditions on their caller's goroutine.
+// compileUnless checks conditions on their caller's goroutine. The result lies in e.
 //
 // Errors: *[DraftError]; *[LimitError].
-func compileUnless(conditions []Unless) ([]unless, error) {
+func (e *encoder) compileUnless(conditions []Unless) ([]unless, error) {
 	if len(conditions) > maxUnless {
 		return nil, &LimitError{Field: "conditions", Value: int64(len(conditions)), Limit: maxUnless}
 	}
-	compiled := make([]unless, len(conditions))
-	for i, u := range conditions {
+	from, to := len(e.unless), len(e.unless)+len(conditions)
+	e.unless = slices.Grow(e.unless, len(conditions))[:to] // what was outgrown lives on in the items
+	for i := range conditions {
+		u := &e.unless[from+i]
+		u.Unless = conditions[i]
 		u.Query.Limit = 0
-		q, err := u.Query.compile()
-		if err != nil {
+		var err error
+		if u.q, err = u.Query.compile(); err != nil {
 			return nil, &DraftError{Field: "Unless", Err: err}
 		}
-		q.After, q.Before, q.Reverse = u.Seq, 0, false
-		compiled[i] = unless{Unless: u, q: q}
+		u.q.After, u.q.Before, u.q.Reverse = u.Seq, 0, false
 	}
-	return compiled, nil
+	return e.unless[from:to:to], nil
 }
 
 // checkUnless checks the conditions of all items of r against everything committed, and against the requests staged before
@@ -48,8 +51,9 @@ func (s *Store) checkUnless(r *request, p savepoint) error {
 			u := &it.unless[j]
 			seq, err := s.selected(u, p)
 			if err == nil && seq != 0 {
+				condition := u.Unless // the request will be another's
 				err = &ConflictError{
-					Coordinate: it.at, Lane: it.lane, Want: it.expect, Unless: &u.Unless, Seq: seq, ReadAfter: u.Seq,
+					Coordinate: it.at, Lane: it.lane, Want: it.expect, Unless: &condition, Seq: seq, ReadAfter: u.Seq,
 				}
 			}
 			if err != nil && r.batch {
@@ -75,7 +79,7 @@ func (s *Store) selected(u *unless, p savepoint) (seq uint64, err error) {
 	if err != nil || seq != 0 {
 		return seq, err
 	}
-	if planted.On(planted.UnlessBlindInGroup) {
+	if p.staged == 0 || planted.On(planted.UnlessBlindInGroup) {
 		return 0, nil
 	}
 	for _, err := range c.selects(&u.q, p.staged, false) {
@@ -115,6 +119,9 @@ func (s *Store) committed(u *unless) (seq uint64, err error) {
 		return 0, ErrClosed
 	}
 	defer v.Release()
+	if v.NoneBehind(&u.q) {
+		return 0, nil
+	}
 	q := u.q
 	s.hidden.hide(&q)
 	cur := v.ScanWith(&s.commit.cursor, q, true)

@@ -1,6 +1,9 @@
 package event
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
 // An Optional is the fields of a header that few events have, as one value: fork, correlation, causation, key, fence,
 // tags, extensions and salt. The zero Optional has none of them. Optionals are comparable, and equal when the fields
@@ -15,9 +18,36 @@ func (o Optional) IsZero() bool { return o == Optional{} }
 
 // OptionalOf returns the optional fields of an encoded meta, which it keeps nothing of. Without any it takes no memory.
 func OptionalOf(meta []byte) Optional {
+	flags, text := optionalIn(meta)
+	return Optional{flags: flags, text: string(text)}
+}
+
+// Optionals makes the optional fields of many events: those of a few share an allocation. The zero Optionals is ready; it
+// is not safe for concurrent use, what it makes is.
+type Optionals struct{ room []byte } // what is written is not written again
+
+// optionalsRoom bounds what one Optional that is kept keeps of others.
+const optionalsRoom = 512
+
+// Of is [OptionalOf].
+func (o *Optionals) Of(meta []byte) Optional {
+	flags, text := optionalIn(meta)
+	if len(text) == 0 {
+		return Optional{}
+	}
+	if cap(o.room)-len(o.room) < len(text) {
+		o.room = make([]byte, 0, max(optionalsRoom, len(text)))
+	}
+	at := len(o.room)
+	o.room = append(o.room, text...)
+	return Optional{flags: flags, text: unsafe.String(&o.room[at], len(text))}
+}
+
+// optionalIn returns the optional fields in meta: which there are, and their bytes, which alias meta.
+func optionalIn(meta []byte) (Flags, []byte) {
 	entityLen, scopeLen, err := decodeLens(meta)
 	if err != nil {
-		return Optional{}
+		return 0, nil
 	}
 	f := Flags(binary.LittleEndian.Uint16(meta[offFlags:]))
 	at := fixedLen + entityLen + scopeLen
@@ -26,9 +56,9 @@ func OptionalOf(meta []byte) Optional {
 	}
 	f &^= FlagBranch | FlagRedacted
 	if f == 0 || at > len(meta) {
-		return Optional{}
+		return 0, nil
 	}
-	return Optional{flags: f, text: string(meta[at:])}
+	return f, meta[at:]
 }
 
 // AppendMetaWith is [AppendMeta] of a header that has the optional fields of o in place of its own.

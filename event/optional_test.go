@@ -9,6 +9,8 @@ import (
 
 // What is taken apart by OptionalOf is put together again by AppendMetaWith, for every field.
 func TestOptionalRoundTrip(t *testing.T) {
+	var shared Optionals
+	made := map[string]Optional{}
 	for _, tt := range headerCases {
 		t.Run(tt.name, func(t *testing.T) {
 			h := plain()
@@ -23,12 +25,23 @@ func TestOptionalRoundTrip(t *testing.T) {
 			if again := OptionalOf(bytes.Clone(meta)); again != o {
 				t.Errorf("OptionalOf the same bytes = %v, want %v", again, o)
 			}
+			if with := shared.Of(meta); with != o {
+				t.Errorf("Optionals.Of = %v, want %v", with, o)
+			}
+			made[tt.name] = shared.Of(meta)
 			rest := h
 			rest.Lane, rest.Depth = 0, 0
 			if got, want := o.IsZero(), rest.flags() == 0; got != want {
 				t.Errorf("IsZero = %v, want %v", got, want)
 			}
 		})
+	}
+	for _, tt := range headerCases {
+		h := plain()
+		tt.edit(&h)
+		if want := OptionalOf(AppendMeta(nil, &h)); made[tt.name] != want {
+			t.Errorf("%s: what Optionals.Of made is %v behind others, want %v", tt.name, made[tt.name], want)
+		}
 	}
 	h := full()
 	meta := AppendMeta(nil, &h)

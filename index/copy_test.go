@@ -27,12 +27,17 @@ func TestCopyIsTheFramesFooter(t *testing.T) {
 	plain := testShape{entities: 40, scopes: 1, kinds: 2, lanes: 1, payload: 400}
 	mixed := everything
 	mixed.gaps = false
-	for name, shape := range map[string]testShape{"plain": plain, "everything": mixed} {
+	for name, shape := range map[string]testShape{"plain": plain, "keyed": plain, "everything": mixed} {
 		t.Run(name, func(t *testing.T) {
 			l := newTestLog(t, memDir(t), seed, shape)
 			seal := segment.NewSeal(l.header.Salt)
 			for range 40 {
 				l.add(1 + l.r.IntN(60))
+				for range 20 {
+					if name == "keyed" {
+						l.addKeyed(l.r.Uint64N(300))
+					}
+				}
 				l.buf = seal.AppendMark(l.buf, l.end, 0) // between events
 				l.end += int64(len(l.buf))
 				l.flush()

@@ -193,6 +193,12 @@ func TestFindKeyAgainstModel(t *testing.T) {
 				if err != nil || ok && raw.Seq != want || !ok && want >= max(from, 1) {
 					t.Fatalf("seed %d: FindKey(%d, from %d) = %d, %v, %v, want %d", seed, n, from, raw.Seq, ok, err, want)
 				}
+				probes := []KeyProbe{NewKeyProbe(keyHashed(n), 3)}
+				if v.Sift(probes, from); !probes[0].May {
+					if _, ok, _ := findKeyOf(v, keyHashed(n), from, nil); ok {
+						t.Fatalf("seed %d: Sift says that key %d is not there, and FindKey finds it", seed, n)
+					}
+				}
 				v.Release()
 			}
 		}
@@ -285,4 +291,94 @@ func TestKeyFilter(t *testing.T) {
 		t.Error("a filter beyond the bound")
 	}
 	l.set.Close()
+}
+
+// TestSiftIsSure looks for many keys at once in every layout: those that are there may be, and of the others nearly none.
+func TestSiftIsSure(t *testing.T) {
+	for _, layout := range keyLayouts {
+		l := newTestLog(t, memDir(t), 43, everything)
+		older, newer := layout.build(l)
+		l.show()
+		l.filterAll(true)
+		v := l.set.Acquire()
+		var probes []KeyProbe
+		for n := range uint64(500) {
+			probes = append(probes, NewKeyProbe(keyHashed(100+n), int(n)))
+		}
+		probes[70] = NewKeyProbe(keyHashed(1), 70)
+		if v.Sift(probes, 0); len(l.set.CatalogFindings()) > 0 {
+			t.Errorf("%s: %v", layout.name, l.set.CatalogFindings())
+		}
+		for range 2 { // catalogs are asked once somebody has opened them
+			if _, ok, err := findKeyOf(v, keyHashed(99), 0, nil); ok || err != nil {
+				t.Fatal(ok, err)
+			}
+			v.Sift(probes, 0)
+		}
+		may := 0
+		for i := range probes {
+			if probes[i].Of != i {
+				t.Fatalf("%s: probe %d is of %d", layout.name, i, probes[i].Of)
+			}
+			if probes[i].May {
+				may++
+			}
+		}
+		if !probes[70].May || may > 25 {
+			t.Errorf("%s, events %d and %d: the key may be there: %v, and so may %d keys in all", layout.name, older, newer, probes[70].May, may)
+		}
+		v.Release()
+		l.set.Close()
+	}
+}
+
+// TestTwins finds the first key that comes twice.
+func TestTwins(t *testing.T) {
+	probes := func(keys ...uint64) (p []KeyProbe) {
+		for i, n := range keys {
+			p = append(p, NewKeyProbe(keyHashed(n), 10+i))
+		}
+		return p
+	}
+	for _, tt := range []struct {
+		name          string
+		keys          []uint64
+		first, second int
+	}{
+		{"none", nil, 0, 0}, {"one", []uint64{1}, 0, 0}, {"two", []uint64{1, 2}, 0, 0}, {"twice", []uint64{1, 1}, 10, 11},
+		{"apart", []uint64{5, 6, 7, 8, 6, 5}, 11, 14},
+	} {
+		if i, j := Twins(probes(tt.keys...)); i != tt.first || j != tt.second {
+			t.Errorf("%s: Twins = %d, %d, want %d, %d", tt.name, i, j, tt.first, tt.second)
+		}
+	}
+}
+
+// TestKeysInMemory puts keys that come again and again into a table, and looks for the newest below a row.
+func TestKeysInMemory(t *testing.T) {
+	const seed, rows, keys = 44, 3000, 700
+	r := rand.New(rand.NewPCG(seed, 1))
+	var table keyTable
+	table.init()
+	var of [rows]uint64
+	for row := range of {
+		of[row] = r.Uint64N(keys)
+		key := keyHashed(of[row])
+		table.add(&key, uint32(row))
+	}
+	table.settle()
+	for range 5000 {
+		n, end := r.Uint64N(keys+20), r.IntN(rows+1)
+		want := end - 1
+		for want >= 0 && of[want] != n {
+			want--
+		}
+		key := keyHashed(n)
+		if row, ok := table.find(&key, uint32(end)); ok != (want >= 0) || ok && int(row) != want {
+			t.Fatalf("find(%d, below %d) = %d, %v, want %d", n, end, row, ok, want)
+		}
+	}
+	if i := table.from(17); table.entries.at(i).row != 17 || table.next(i, 19) != i+2 {
+		t.Errorf("from(17) = %d, next(%d, 19) = %d", i, i, table.next(i, 19))
+	}
 }
