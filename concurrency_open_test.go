@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"batpak"
 	"batpak/coordinate"
@@ -136,8 +137,8 @@ func TestOpenCloseManyTimes(t *testing.T) {
 	if now := openFiles(); now > files {
 		t.Errorf("%d descriptors are open, %d were", now, files)
 	}
-	for try := 0; runtime.NumGoroutine() > goroutines; try++ {
-		if try > 1_000_000 {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines; {
+		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines, there were %d", runtime.NumGoroutine(), goroutines)
 		}
 		runtime.Gosched() // who has ended may not be gone yet

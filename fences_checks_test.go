@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"batpak"
 	"batpak/coldstart"
@@ -72,9 +71,10 @@ func contextsEndFences() error {
 			return err
 		}
 		end()
-		patience, done := context.WithTimeout(context.Background(), time.Second)
-		defer done()
-		return r.st.WaitVisible(patience, rcpt.Seq)
+		if _, err := f.Append(context.Background(), r.draft(streamA, 0)); !errors.Is(err, batpak.ErrFenceEnded) {
+			return fmt.Errorf("append through a fence whose context has ended: %v", err)
+		}
+		return r.st.WaitVisible(context.Background(), rcpt.Seq) // the cancel is on its way
 	})
 }
 

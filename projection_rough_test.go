@@ -25,11 +25,9 @@ func TestProjectionSeldomStored(t *testing.T) {
 	def := foldingDef("seldom", batpak.Query{})
 	def.SnapshotEvery = math.MaxUint64
 	p := project(t, st, def)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
 	for range 3 {
 		put(t, st, 5)
-		if err := errors.Join(p.CatchUp(ctx), p.Snapshot(ctx)); err != nil {
+		if err := errors.Join(p.CatchUp(t.Context()), p.Snapshot(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 	}
