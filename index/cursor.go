@@ -59,7 +59,7 @@ type Work struct {
 }
 
 // Scan returns a cursor over the events that q selects and v shows. With borrow, what [Cursor.Raw] returns is valid
-// until the next call of Next; else every event's bytes are a fresh allocation of their own.
+// until the next call of Next; else every event's bytes are the caller's, and may share [SharedMost] bytes with others.
 func (v *View) Scan(q Query, borrow bool) *Cursor { return v.ScanWith(new(Cursor), q, borrow) }
 
 // ScanWith is Scan with a cursor that was closed, or was never used: for whoever scans often and briefly. It returns c.
