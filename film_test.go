@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"sync"
+	"time"
 
 	"batpak"
 	"batpak/internal/vfs"
@@ -25,6 +26,7 @@ type film struct {
 	later map[uint64]bool   // inodes of files that took the name of another one
 	last  map[uint64]int    // inode → the last op that changes the file
 	rng   *rand.Rand
+	began int64   // nanoseconds; in the future
 	pace  float64 // how likely it is that one more op happens, below 1
 }
 
@@ -37,6 +39,7 @@ func newFilm(ops []vfs.Op, from int, seed uint64) *film {
 		mem: vfs.NewMem(), ops: ops, dirs: map[string]vfs.Dir{}, files: map[uint64]vfs.File{}, names: map[string]uint64{},
 		later: map[uint64]bool{},
 		last:  map[uint64]int{}, rng: rand.New(rand.NewPCG(seed, 1)),
+		began: time.Now().Add(time.Hour).UnixNano(),
 	}
 	for i := range ops {
 		if ops[i].Kind == vfs.OpWrite || ops[i].Kind == vfs.OpTruncate {
@@ -149,7 +152,7 @@ func (f *film) stat(dir, name string) (vfs.Entry, error) {
 		e.Stamp.ID = inode
 	}
 	if f.last[inode] >= f.next || f.rest != nil {
-		e.Stamp.Changed = int64(f.next) << 32
+		e.Stamp.Changed = f.began + int64(f.next) // never so long ago that it proves anything
 	}
 	return e, err
 }
