@@ -16,7 +16,7 @@
 //	Dir.Rename       nothing; after a crash the file has its old name or its new one
 //	Dir.Remove       nothing
 //	Dir.Sync         every earlier Create, Rename and Remove in that directory
-//	FS.OpenDir       the directory itself, when it made it
+//	FS.OpenDir       the directory itself, when it made it; an empty one that was there, with its first Create or Lock
 //
 // A Sync that failed leaves the file in doubt for good: the cached bytes stay readable, the disk may never
 // get them, a second Sync may succeed without them, and on some file systems even writing them again does

@@ -8,8 +8,9 @@ import (
 // An FS opens directories. It is safe for concurrent use.
 type FS interface {
 	// OpenDir opens the directory at path. With o.Create it makes the directory and its parents where
-	// they are missing; a nil error then means that the directory's own name is durable. Without
-	// o.Create it writes nothing, and a missing directory is [fs.ErrNotExist].
+	// they are missing; the directory's own name is then durable, or it becomes so before the first
+	// file is made in it, where it was there and empty. Without o.Create it writes nothing, and a
+	// missing directory is [fs.ErrNotExist].
 	OpenDir(path string, o DirOptions) (Dir, error)
 }
 
