@@ -16,7 +16,8 @@ const checkEvery = 64
 // began, however long it takes; it never waits for the writer, nor the writer for it. The loop may stop at any point.
 // After an error it ends.
 //
-// An event's bytes belong to the caller, unless q.Borrow is set.
+// An event's bytes belong to the caller, unless q.Borrow is set. Small events that are read together share memory: one that
+// is kept keeps at most 4 KiB alive.
 //
 // Errors: *[DraftError] and *[LimitError] for a query that cannot be; *[CanceledError]; [ErrClosed]; *segment.FrameError and
 // *segment.FooterError for damage: an error is never a silent end.
