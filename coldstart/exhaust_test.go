@@ -416,6 +416,53 @@ func TestReadBesideRecovery(t *testing.T) {
 	}
 }
 
+// TestEndedLooksFindNothing ends a refresh before each of its calls, by its context or by the end of the
+// State, while a recovery has moved files: the outcome is the look's, or that it was ended, and never what half a look
+// has found.
+func TestEndedLooksFindNothing(t *testing.T) {
+	for _, closes := range []bool{false, true} {
+		for n, done := 1, false; !done; n++ {
+			mem := vfs.NewMem()
+			cfg := testConfig(mem)
+			cfg.Relaxed = true
+			s := openTest(t, cfg)
+			s.append(2)
+			s.seal(s.rotate())
+			s.write(s.group(3, false, 16)) // not synced
+			s.crash()
+			var end func()
+			calls := 0
+			r := testConfig(vfs.Inject(mem, func(vfs.Call) vfs.Decision {
+				if end != nil {
+					if calls++; calls == n {
+						end()
+					}
+				}
+				return vfs.Decision{}
+			}))
+			r.ReadOnly = true
+			st, err := Open(context.Background(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writer := openTest(t, cfg) // recovers
+			writer.append(1)
+			ctx, cancel := context.WithCancel(context.Background())
+			if end = cancel; closes {
+				end = st.follow.cancel
+			}
+			_, err = st.Refresh(ctx)
+			if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, fs.ErrClosed) {
+				t.Errorf("refresh ended before call %d (closed %v): %v", n, closes, err)
+			}
+			done = calls < n
+			cancel()
+			st.Close()
+			writer.close()
+		}
+	}
+}
+
 // cut ends the file of u where its frames end, as a Seal does first.
 func cut(t *testing.T, mem *vfs.Mem, u *Unsealed) {
 	t.Helper()

@@ -32,8 +32,11 @@ func openReader(ctx context.Context, cfg Config, dir vfs.Dir) (*State, error) {
 			s.follow.base = dir
 			return s, nil
 		}
-		if !suspicious(err) || ctx.Err() != nil {
+		switch {
+		case !suspicious(err):
 			return nil, err
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx) // what was found says nothing until it was looked at again
 		}
 		if finding != err.Error() {
 			finding, times = err.Error(), 0

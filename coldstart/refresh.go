@@ -48,8 +48,11 @@ func (s *State) Refresh(ctx context.Context) (changed bool, err error) {
 			return changed, nil
 		}
 		f.anew = true // what is in memory may be half of something
-		if !errors.Is(err, errAnew) && !suspicious(err) && badFooter(err) == nil || ctx.Err() != nil {
+		switch {
+		case !errors.Is(err, errAnew) && !suspicious(err) && badFooter(err) == nil:
 			return false, err
+		case ctx.Err() != nil:
+			return false, context.Cause(ctx) // what was found says nothing until it was looked at again
 		}
 		s.cfg.Logger.Debug("refresh builds everything anew", "why", err)
 	}
