@@ -79,7 +79,7 @@ func compactionBeside(t *testing.T, look func(*testStore, vfs.FS) error) {
 		tried := 0
 		for from := 0; from <= stepPlaced; from++ {
 			for to := from + 1; to <= stepFinished; to++ {
-				for n := 1; ; n += sample(1) {
+				for n := 1; ; n += sample(2) {
 					calls, err := besideReader(t, &reworks[i], from, to, n, look)
 					if err != nil {
 						t.Fatalf("%s, from step %d to %d before call %d: %v", reworks[i].name, from, to, n, err)
