@@ -431,10 +431,10 @@ func TestEndedLooksFindNothing(t *testing.T) {
 			s.write(s.group(3, false, 16)) // not synced
 			s.crash()
 			var end func()
-			calls := 0
+			var calls atomic.Int64 // from several goroutines
 			r := testConfig(vfs.Inject(mem, func(vfs.Call) vfs.Decision {
 				if end != nil {
-					if calls++; calls == n {
+					if calls.Add(1) == int64(n) {
 						end()
 					}
 				}
@@ -455,7 +455,7 @@ func TestEndedLooksFindNothing(t *testing.T) {
 			if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, fs.ErrClosed) {
 				t.Errorf("refresh ended before call %d (closed %v): %v", n, closes, err)
 			}
-			done = calls < n
+			done = calls.Load() < int64(n)
 			cancel()
 			st.Close()
 			writer.close()
