@@ -289,6 +289,15 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (n int, err error) {
 }
 
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
+	return f.writeBy(f.file.WriteAt, p, off)
+}
+
+// overwriteAt is a write like any other to whoever decides.
+func (f *faultyFile) overwriteAt(p []byte, off, written int64) (int, error) {
+	return f.writeBy(func(p []byte, off int64) (int, error) { return OverwriteAt(f.file, p, off, written) }, p, off)
+}
+
+func (f *faultyFile) writeBy(write func(p []byte, off int64) (int, error), p []byte, off int64) (int, error) {
 	return retryWriteAt(p, off, func(p []byte, off int64) (int, error) {
 		d := f.f.ask(f.call(OpWrite, off, len(p)))
 		n := 0
@@ -299,7 +308,7 @@ func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 			n = len(p) / 2
 		}
 		if n > 0 || d.Err == nil {
-			if n, err := f.file.WriteAt(p[:n], off); err != nil {
+			if n, err := write(p[:n], off); err != nil {
 				return n, err
 			}
 		}

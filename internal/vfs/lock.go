@@ -66,7 +66,7 @@ func (r *lockRegistry) findLocked(dir fileID, name string) int {
 
 // An osLock is a locked file. Closing it releases the system's lock first, the register second.
 type osLock struct {
-	osFile
+	*osFile
 	dir  *osDir
 	name string
 	once sync.Once
@@ -104,7 +104,7 @@ func (d *osDir) Lock(name string) (LockFile, error) {
 		heldLocks.release(d.id, name)
 		return nil, err
 	}
-	l := &osLock{osFile: *f, dir: d, name: name}
+	l := &osLock{osFile: f, dir: d, name: name}
 	// The hint is for people; a full disk is no reason to refuse the lock.
 	_, _ = l.WriteAt(lockHint(os.Getpid()), 0)
 	return l, nil

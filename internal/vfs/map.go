@@ -109,6 +109,11 @@ func (m *Map) Guarded(fn func() error) (err error) {
 	if planted.On(planted.MapWithoutLengthCheck) {
 		return fn()
 	}
+	return guarded(fn)
+}
+
+// guarded is [Map.Guarded] for any mapped memory.
+func guarded(fn func() error) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {
 		debug.SetPanicOnFault(old)

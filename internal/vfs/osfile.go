@@ -3,14 +3,26 @@ package vfs
 // An osFile is a regular file of the operating system.
 type osFile struct {
 	f    *handle
-	size int64 // when it was opened
+	size int64  // when it was opened
+	win  window // see OverwriteAt
 }
 
 func (f *osFile) ReadAt(p []byte, off int64) (int, error)  { return f.f.ReadAt(p, off) }
 func (f *osFile) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
-func (f *osFile) Truncate(size int64) error                { return f.f.Truncate(size) }
 func (f *osFile) Sync() error                              { return f.f.sync() }
-func (f *osFile) Close() error                             { return f.f.Close() }
+
+// Truncate takes the window away first: nobody is to store behind the end.
+func (f *osFile) Truncate(size int64) error {
+	f.win.close()
+	return f.f.Truncate(size)
+}
+
+// Close takes the window away last: no other can be had then.
+func (f *osFile) Close() error {
+	err := f.f.Close()
+	f.win.close()
+	return err
+}
 
 func (f *osFile) openSize() int64 { return f.size }
 

@@ -119,7 +119,8 @@ type Entry struct {
 	Size int64       // bytes; meaningful for regular files only
 
 	// Stamp tells whether the file is still the one that had this stamp before, untouched: not replaced, written to,
-	// cut, or linked to another name. Copying a file makes another one. It does not notice bytes that rot.
+	// cut, or linked to another name. Copying a file makes another one. It does not notice bytes that rot, and while a file
+	// is written by [OverwriteAt] not each write.
 	Stamp Stamp
 }
 
