@@ -12,12 +12,14 @@ const (
 
 	// fillWrite is how many zeroes one write takes. Where the kernel caches what one write brings as one piece, as ext4
 	// does since Linux 6.16, each small write into it later costs what the piece has blocks: frames written into zeroes
-	// that came by the MiB took twice as long as into those that came like this.
+	// that came by the MiB took twice as long as into those that came like this. A piece begins at a multiple of its size in
+	// the file, so a write that does not comes as many small ones, which take twice as long to bring.
 	fillWrite = 64 << 10
 
 	// looseMost is the size of a group up to which zeroes come with the write that needs them: overwriting is cheaper than
-	// growing the file for each group, by less than the zeroes of a larger group cost.
-	looseMost = 2 << 10
+	// growing the file for each group, whose pages come one by one where zeroes bring sixteen at once. A larger group brings
+	// as many itself.
+	looseMost = 32 << 10
 )
 
 // window returns how many zeroes should stand ready: as many bytes as were written so far, within bounds, so that small
@@ -56,7 +58,7 @@ var zeroes [fillWrite]byte
 // writeZeroes fills [from, to) of f.
 func writeZeroes(f vfs.File, from, to int64) error {
 	for from < to {
-		n := min(to-from, fillWrite)
+		n := min(to-from, fillWrite-from%fillWrite)
 		if _, err := f.WriteAt(zeroes[:n], from); err != nil {
 			return err
 		}
@@ -68,7 +70,7 @@ func writeZeroes(f vfs.File, from, to int64) error {
 func (w *Writer) fillStep(f vfs.File) error {
 	w.fill.Lock()
 	from := w.filled.Load()
-	to := min(from+min(w.window(), fillMost), w.size)
+	to := min(upTo(from, min(w.window(), fillMost)), w.size)
 	if from >= to || w.gaveUp.Load() {
 		w.fill.Unlock()
 		return nil
@@ -79,6 +81,7 @@ func (w *Writer) fillStep(f vfs.File) error {
 	}
 	w.fill.Unlock()
 	if err == nil {
+		w.noteSync()
 		if err = f.Sync(); err != nil {
 			w.tellSync(err)
 		}
@@ -98,15 +101,21 @@ func (w *Writer) tellSync(err error) {
 	}
 }
 
+// Relax says that few writes are synced each by itself: those into zeroes that this process has written may then go
+// through a mapped window of the file, see [vfs.OverwriteAt]. Where each is followed by a sync, which takes from the window
+// the right to be written to, calls are cheaper.
+func (w *Writer) Relax() { w.relaxed = true }
+
 // Loosen says that nobody waits for syncs: Write then puts zeroes in front of small groups itself, and syncs none of them.
 func (w *Writer) Loosen() { w.loose = true }
 
-// stretch writes zeroes behind those that stand ready. Where it cannot, the file grows with each write.
-func (w *Writer) stretch() {
+// stretch writes zeroes behind those that stand ready, for a group of so many bytes and some more. Where it cannot, the
+// file grows with each write.
+func (w *Writer) stretch(group int64) {
 	w.fill.Lock()
 	defer w.fill.Unlock()
 	from := w.filled.Load()
-	to := min(from+fillWrite, w.size)
+	to := min((w.end+group)/fillWrite*fillWrite+fillWrite, w.size)
 	if from >= to || w.gaveUp.Load() {
 		return
 	}
@@ -115,4 +124,12 @@ func (w *Writer) stretch() {
 		return
 	}
 	w.filled.Store(to)
+}
+
+// upTo returns where n bytes of zeroes from from on end: at a multiple of fillWrite, unless there are less than that.
+func upTo(from, n int64) int64 {
+	if n < fillWrite {
+		return from + n
+	}
+	return (from + n + fillWrite - 1) / fillWrite * fillWrite
 }

@@ -31,7 +31,7 @@ func TestLooseWriterBringsZeroes(t *testing.T) {
 				t.Fatal(err)
 			}
 			if ready < w.End() {
-				ready = min(ready+fillWrite, size)
+				ready = min(w.End()/fillWrite*fillWrite+fillWrite, size)
 			}
 			if n := fileSize(); n != ready {
 				t.Fatalf("behind group %d, which ends at %d, the file ends at %d, want %d", want, w.End(), n, ready)
@@ -65,7 +65,7 @@ func TestLooseZeroesThatFail(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			fills := 0
 			dir, _ := faulty(t, vfs.NewMem(), func(c vfs.Call) vfs.Decision {
-				if c.Kind == vfs.OpWrite && c.Len == fillWrite {
+				if c.Kind == vfs.OpWrite && c.Len > 8<<10 {
 					fills++
 					return tt.d
 				}

@@ -28,6 +28,7 @@ type Writer struct {
 	// Owned by the committer.
 	end     int64                 // behind the last good frame
 	loose   bool                  // see Loosen
+	relaxed bool                  // see Relax
 	durable atomic.Int64          // synced up to here; others may read it
 	poison  atomic.Pointer[error] // first failure that cannot be undone; every later call returns it
 
@@ -42,6 +43,7 @@ type Writer struct {
 	began  int64        // end when the writer was opened
 	gaveUp atomic.Bool  // a fill failed; none is tried again
 	seen   atomic.Int64 // end, for Fill
+	byCall atomic.Int64 // see put
 }
 
 // Create makes the file of segment h.Segment and writes its header. A nil error means that header and name are
@@ -93,6 +95,7 @@ func Resume(dir vfs.Dir, h *Header, end, size, ahead int64) (*Writer, error) {
 	}
 	w := newWriter(dir, f, h, end, size, ahead)
 	w.filled.Store(max(length, end))
+	w.byCall.Store(w.filled.Load()) // who knows what holes a crash has left
 	return w, nil
 }
 
@@ -146,14 +149,14 @@ func (w *Writer) Write(group []byte) error {
 	// A group that reaches into the region that Fill may be zeroing right now waits for it.
 	into := w.end+int64(len(group)) > w.filled.Load()
 	if into && w.loose && len(group) <= looseMost {
-		w.stretch()
+		w.stretch(int64(len(group)))
 		into = w.end+int64(len(group)) > w.filled.Load()
 	}
 	if into {
 		w.fill.Lock()
 		defer w.fill.Unlock()
 	}
-	if _, err := w.file.WriteAt(group, w.end); err != nil {
+	if err := w.put(group, into); err != nil {
 		if !into {
 			w.fill.Lock()
 			defer w.fill.Unlock()
@@ -167,6 +170,30 @@ func (w *Writer) Write(group []byte) error {
 		w.filled.Store(w.end)
 	}
 	return nil
+}
+
+// put writes group to the end; into says that it reaches behind the zeroes. Zeroes that this process has written are
+// overwritten through a mapped window, unless a sync has just been at their pages: see [Writer.noteSync].
+func (w *Writer) put(group []byte, into bool) (err error) {
+	if w.relaxed && !into && w.end >= w.byCall.Load() {
+		_, err = vfs.OverwriteAt(w.file, group, w.end, w.filled.Load())
+	} else {
+		_, err = w.file.WriteAt(group, w.end)
+	}
+	return err
+}
+
+// noteSync is to be called before each sync of the file. A sync takes from the window's pages the right to be written to,
+// and a store that wants it back may wait for what the file system is at. A call can wait for that without a processor, so
+// those pages are written by calls. Where syncs are frequent, all are.
+func (w *Writer) noteSync() {
+	to := w.seen.Load() + vfs.WindowStep
+	for {
+		was := w.byCall.Load()
+		if was >= to || w.byCall.CompareAndSwap(was, to) {
+			return
+		}
+	}
 }
 
 // cutBackLocked removes, durably, what a failed write left behind the last good frame, and returns the cause: whole
@@ -212,6 +239,7 @@ func (w *Writer) SyncFile() error {
 	if planted.On(planted.WrongFileSynced) && w.header.Previous > 0 {
 		return syncOther(w.dir, w.header.Previous)
 	}
+	w.noteSync()
 	if err := w.file.Sync(); err != nil {
 		w.syncErr = fmt.Errorf("sync segment %06d: %w", w.header.Segment, err)
 	}
