@@ -232,6 +232,7 @@ func BenchmarkAppendBatch(b *testing.B) {
 		sync batpak.SyncMode
 	}{
 		{"durable/100", 100, batpak.SyncAlways},
+		{"never/10", 10, batpak.SyncNever},
 		{"never/1000", 1000, batpak.SyncNever},
 	} {
 		b.Run(bb.name+"/floor", func(b *testing.B) {

@@ -31,11 +31,12 @@ type committer struct {
 	mu      sync.Mutex
 	current atomic.Pointer[segment.Writer] // writer, for the background
 
-	writer *segment.Writer
-	loose  bool // nobody waits for syncs of it
-	active *index.Active
-	seal   segment.Seal
-	folder *merkle.Folder
+	writer  *segment.Writer
+	relaxed bool // most groups are not synced each by itself
+	loose   bool // nobody waits for syncs of it
+	active  *index.Active
+	seal    segment.Seal
+	folder  *merkle.Folder
 
 	// The end of the log, as staged.
 	seq     uint64 // last one given out

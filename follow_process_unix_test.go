@@ -26,7 +26,7 @@ func TestFollowBesideProcesses(t *testing.T) {
 	f := startFollow(ctx, r, batpak.Query{})
 	acked := map[event.ID]bool{}
 	for run := range sized(3, 10, 200) {
-		if err := killAfter(dir, run, 60, func(id event.ID) error { acked[id] = true; return nil }); err != nil {
+		if err := killAfter(dir, run, 60, batpak.SyncAlways, func(id event.ID) error { acked[id] = true; return nil }); err != nil {
 			t.Fatalf("process %d: %v", run+1, err)
 		}
 	}
@@ -57,8 +57,8 @@ func TestFollowBesideProcesses(t *testing.T) {
 
 // killAfter starts a process that appends, and kills it when it has acknowledged n events, or when told fails. told is
 // called with each event that is acknowledged, also behind the kill.
-func killAfter(dir string, run, n int, told func(event.ID) error) error {
-	cmd, lines, err := startAppending(dir, run, batpak.SyncAlways)
+func killAfter(dir string, run, n int, mode batpak.SyncMode, told func(event.ID) error) error {
+	cmd, lines, err := startAppending(dir, run, mode)
 	if err != nil {
 		return err
 	}

@@ -114,8 +114,9 @@ type Options struct {
 	MaxPendingBytes int64
 
 	// FillAhead is how many bytes of zeroes are kept ready behind the active segment's last event, in the
-	// background; they make syncs cheaper. Zero means 8 MiB; below zero means none. In SyncNever small appends put 64 KiB
-	// of zeroes in front of themselves instead, unless it is below zero.
+	// background; they make syncs cheaper. Zero means 8 MiB; below zero means none. In SyncNever small appends put some
+	// 64 KiB of zeroes in front of themselves instead, unless it is below zero. In both relaxed modes small appends are
+	// copied into the zeroes through a map of the file, on Linux; below zero switches that off, too.
 	FillAhead int64
 
 	// IndexEvery is how many bytes of the active segment may become durable before the index so far is written down, in

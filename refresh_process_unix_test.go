@@ -17,11 +17,20 @@ import (
 // process had said was committed before a refresh is there after it, and what was shown stays.
 func TestRefreshBesideProcesses(t *testing.T) {
 	t.Parallel()
+	for _, mode := range []batpak.SyncMode{batpak.SyncAlways, batpak.SyncNever} {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			refreshBesideProcesses(t, mode)
+		})
+	}
+}
+
+func refreshBesideProcesses(t *testing.T, mode batpak.SyncMode) {
 	dir := filepath.Join(t.TempDir(), "store")
-	mustClose(t, openAt(t, dir, &batpak.Options{SegmentSize: 16 << 10}))
+	mustClose(t, openAt(t, dir, &batpak.Options{SegmentSize: 16 << 10, Sync: mode}))
 	r := openAt(t, dir, &batpak.Options{ReadOnly: true})
 	defer mustClose(t, r)
-	f := &processFollower{st: r, acked: map[event.ID]bool{}, rng: rand.New(rand.NewPCG(seed(t), 17))}
+	f := &processFollower{st: r, mode: mode, acked: map[event.ID]bool{}, rng: rand.New(rand.NewPCG(seed(t), 17))}
 	for i := range sized(6, 20, 300) {
 		if err := f.follow(dir, i); err != nil {
 			t.Fatalf("process %d: %v", i+1, err)
@@ -35,6 +44,7 @@ func TestRefreshBesideProcesses(t *testing.T) {
 
 type processFollower struct {
 	st    *batpak.Store
+	mode  batpak.SyncMode
 	rng   *rand.Rand
 	acked map[event.ID]bool
 	shown []event.ID
@@ -43,7 +53,7 @@ type processFollower struct {
 
 // follow starts a process, follows it for a while, kills it and looks once more.
 func (f *processFollower) follow(dir string, run int) error {
-	err := killAfter(dir, run, 100+f.rng.IntN(200), func(id event.ID) error {
+	err := killAfter(dir, run, 100+f.rng.IntN(200), f.mode, func(id event.ID) error {
 		f.acked[id] = true
 		if f.rng.IntN(20) > 0 {
 			return nil
@@ -69,19 +79,19 @@ func (f *processFollower) look() error {
 	if len(got) < len(f.shown) {
 		return fmt.Errorf("%d events are shown, %d were", len(got), len(f.shown))
 	}
-	clocks, found := map[string]uint64{}, 0
+	clocks, found, last := map[string]uint64{}, 0, uint64(0)
 	for i := range got {
 		ev := &got[i]
 		clocks[ev.Coordinate.Entity()]++
 		switch {
-		case ev.Seq != uint64(i+1) || ev.Clock != clocks[ev.Coordinate.Entity()]:
+		case ev.Seq <= last || f.mode == batpak.SyncAlways && ev.Seq != last+1 || ev.Clock != clocks[ev.Coordinate.Entity()]:
 			return fmt.Errorf("event %d at place %d has clock %d", ev.Seq, i, ev.Clock)
 		case i >= len(f.shown):
 			f.shown = append(f.shown, ev.ID)
 		case ev.ID != f.shown[i]:
 			return fmt.Errorf("event %d is another one than before", ev.Seq)
 		}
-		if f.acked[ev.ID] {
+		if last = ev.Seq; f.acked[ev.ID] {
 			found++
 		}
 	}

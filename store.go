@@ -94,6 +94,7 @@ func OpenContext(ctx context.Context, dir string, o *Options) (*Store, error) {
 	if !state.Derived {
 		s.kept = state.Fences.Covers
 	}
+	s.commit.relaxed = opts.Sync != SyncAlways
 	s.commit.loose = opts.Sync == SyncNever && opts.FillAhead == 0
 	s.commit.start(state)
 	s.background.start(s)
@@ -141,6 +142,9 @@ func (s *seeded) Uint64() uint64 {
 // use makes w the segment that is written to.
 func (c *committer) use(w *segment.Writer, active *index.Active) {
 	c.writer, c.active, c.seal = w, active, w.Seal()
+	if c.relaxed {
+		w.Relax()
+	}
 	if c.loose {
 		w.Loosen()
 	}
