@@ -179,7 +179,7 @@ type besideDir struct {
 func (d besideDir) Stat(name string) (vfs.Entry, error) { return d.f.stat(d.Path(), name) }
 
 func (d besideDir) List() ([]vfs.Entry, error) {
-	names, err := d.Names()
+	names, err := d.Names(nil)
 	kept := names[:0]
 	for _, e := range names {
 		e, gone := d.Stat(e.Name)

@@ -1,9 +1,6 @@
 package coldstart
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,34 +84,13 @@ func list(dir vfs.Dir) (*listing, error) {
 //
 // Errors: *[vfs.UnsafePathError], as list.
 func sortOut(entries []vfs.Entry) (*listing, error) {
-	l := new(listing)
+	l := &listing{segments: make([]segmentFile, 0, len(entries))} // most are
 	for _, e := range entries {
 		if err := l.add(e); err != nil {
 			return nil, err
 		}
 	}
 	return l, nil
-}
-
-// statSegments returns files with what the system says of them, without those that are gone.
-//
-// Errors: as list.
-func statSegments(dir vfs.Dir, files []segmentFile) ([]segmentFile, error) {
-	kept := make([]segmentFile, 0, len(files))
-	for _, f := range files {
-		name := segment.Name(f.id)
-		e, err := dir.Stat(name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue // removed since
-		case err != nil:
-			return nil, fmt.Errorf("look at segment %06d: %w", f.id, err)
-		case !e.Mode.IsRegular() && !planted.On(planted.LinkFollowed):
-			return nil, &vfs.UnsafePathError{Name: name, Reason: "not a regular file"}
-		}
-		kept = append(kept, segmentFile{f.id, e.Size, e.Stamp})
-	}
-	return kept, nil
 }
 
 // has reports whether there is a file of the store with this name that is no segment.
@@ -150,6 +126,12 @@ func (l *listing) add(e vfs.Entry) error {
 	l.highest = max(l.highest, id)
 	l.inhabited = l.inhabited || e.Name == anchorName || e.Name == pendingName
 	return nil
+}
+
+// isSegment reports whether a file of this name is a segment.
+func isSegment(name string) bool {
+	_, ok := segment.ParseName(name)
+	return ok
 }
 
 // classify says what a name is, and which number it carries.

@@ -169,14 +169,15 @@ func (o *opener) openLocked(ctx context.Context) (*State, error) {
 
 // identify reads the store's identity; in an empty directory it makes one, if it may.
 func (o *opener) identify(create bool) error {
-	entries, err := o.dir.Names()
+	var look func(string) bool
+	if create { // nobody else writes, so there is time to look at what is needed only; a reader lists again
+		look = isSegment
+	}
+	entries, err := o.dir.Names(look)
 	if err != nil {
 		return err
 	}
 	l, err := sortOut(entries)
-	if err == nil && create { // nobody else writes, so there is time to look at what is needed only; a reader lists again
-		l.segments, err = statSegments(o.dir, l.segments)
-	}
 	if err != nil {
 		return err
 	}

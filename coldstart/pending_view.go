@@ -35,8 +35,10 @@ func viewReplaced(dir vfs.Dir, rec *pendingRecord, aside []uint64) *replacedDir 
 // List lists what there will be. A result's temporary name sorts right behind its final one.
 func (d *replacedDir) List() ([]vfs.Entry, error) { return d.replaced(d.Dir.List()) }
 
-// Names does the same without sizes and stamps.
-func (d *replacedDir) Names() ([]vfs.Entry, error) { return d.replaced(d.Dir.Names()) }
+// Names does the same, by the names that the files have at present.
+func (d *replacedDir) Names(look func(string) bool) ([]vfs.Entry, error) {
+	return d.replaced(d.Dir.Names(look))
+}
 
 func (d *replacedDir) replaced(entries []vfs.Entry, err error) ([]vfs.Entry, error) {
 	if err != nil {

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"syscall"
 
 	"batpak/index"
 	"batpak/internal/planted"
-	"batpak/internal/vfs"
 )
 
 // fromSnapshot serves the segments that index.fbati lists without touching them. The rest is read by footers.
@@ -21,23 +20,12 @@ func (o *opener) fromSnapshot(ctx context.Context) ([]olderRun, error) {
 		return nil, ErrAbsent
 	}
 	return o.fromImage(ctx, snapshotName, func() (*image, error) {
-		m, err := o.dir.Map(snapshotName)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, ErrAbsent
-		}
+		// Read, not mapped: it is a few pages that are needed once, and to unmap them costs more than to copy them.
+		b, err := readArtifact(o.dir, snapshotName, int64(o.listing.mostImage()))
 		if err != nil {
 			return nil, err
 		}
-		defer m.Close()
-		var img *image
-		err = m.Guarded(func() error {
-			b, err := readMap(m, o.listing.mostImage())
-			if err == nil {
-				img, err = decodeImage(b, o.meta.Store)
-			}
-			return err
-		})
-		return img, err
+		return decodeImage(b, o.meta.Store)
 	})
 }
 
@@ -74,8 +62,8 @@ func (o *opener) fromImage(ctx context.Context, name string, read func() (*image
 	switch {
 	case errors.Is(err, ErrFuture):
 		return nil, &FutureError{File: name, Err: err}
-	case errors.Is(err, vfs.ErrMapFault), errors.Is(err, syscall.EIO):
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err) // the disk has lost it: one can do without
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.EIO):
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err) // cut meanwhile, or the disk has lost it: one can do without
 	case err != nil:
 		return nil, err
 	case len(o.distrusted) > 0:
@@ -170,13 +158,3 @@ func (o *opener) restoreRest(ctx context.Context, rest []olderRun) error {
 
 // mostImage bounds what is read of an image: one that lists so many more segments than are there is of no use.
 func (l *listing) mostImage() int { return imageLen(len(l.segments)+4096, maxReserved) }
-
-// readMap returns a copy of what is mapped. Errors: [ErrDamaged] when that is more than most.
-func readMap(m *vfs.Map, most int) ([]byte, error) {
-	if m.Len() > most {
-		return nil, fmt.Errorf("%w: %d bytes", ErrDamaged, m.Len())
-	}
-	b := make([]byte, m.Len())
-	_, err := m.ReadAt(b, 0)
-	return b, err
-}

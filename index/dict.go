@@ -35,6 +35,10 @@ type slotTable struct {
 
 const firstSlots = 64
 
+// noSlots is the table that holds nothing yet: many dicts of a segment never hold anything. Nobody writes to it, since
+// it is full.
+var noSlots = newSlotTable(1)
+
 func newSlotTable(n int) *slotTable { return &slotTable{slots: make([]atomic.Uint64, n)} }
 
 // add puts number i under hash h; it returns the table that holds it now. Writer only.
@@ -60,7 +64,7 @@ func (t *slotTable) put(slot uint64) {
 }
 
 func (t *slotTable) grown() *slotTable {
-	next := newSlotTable(2 * len(t.slots))
+	next := newSlotTable(max(2*len(t.slots), firstSlots))
 	for i := range t.slots {
 		if slot := t.slots[i].Load(); slot != 0 {
 			next.put(slot)
@@ -86,7 +90,7 @@ func (t *slotTable) next(h uint64, at uint32) (i, from uint32, ok bool) {
 func (d *dict) init(seed uint64) {
 	d.seed = seed
 	d.entries.shift, d.names.shift = wordShift, nameShift
-	d.table.Store(newSlotTable(firstSlots))
+	d.table.Store(noSlots)
 }
 
 // find returns the number of name.

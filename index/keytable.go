@@ -27,7 +27,7 @@ type keyEntry struct {
 
 func (t *keyTable) init() {
 	t.entries.shift = wordShift
-	t.table.Store(newSlotTable(firstSlots))
+	t.table.Store(noSlots)
 }
 
 // settleMost is how many keys are put into their slots together: what the slots wait for is fetched at once.

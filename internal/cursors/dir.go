@@ -106,7 +106,7 @@ func Write(dir vfs.Dir, store [16]byte, f *File) error {
 // Errors: *[FileError], also around a *vfs.UnsafePathError; I/O errors.
 func All(dir vfs.Dir, store [16]byte) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
-		entries, err := dir.Names()
+		entries, err := dir.Names(nil)
 		if err != nil {
 			yield(File{}, err)
 			return
@@ -136,7 +136,7 @@ func All(dir vfs.Dir, store [16]byte) iter.Seq2[File, error] {
 //
 // Errors: I/O errors.
 func Sweep(dir vfs.Dir) error {
-	entries, err := dir.Names()
+	entries, err := dir.Names(nil)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func parse(file string) (stem string, f Found, ok bool) {
 //
 // Errors: *[vfs.UnsafePathError] when something that is not a regular file has one of the names; I/O errors.
 func List(dir vfs.Dir, name string) ([]Found, error) {
-	entries, err := dir.Names()
+	entries, err := dir.Names(nil)
 	if err != nil {
 		return nil, fmt.Errorf("list states: %w", err)
 	}
@@ -245,7 +245,7 @@ func Check(dir vfs.Dir, store [16]byte, f Found) error {
 //
 // Errors: I/O errors.
 func All(dir vfs.Dir) (found []Found, err error) {
-	entries, err := dir.Names()
+	entries, err := dir.Names(nil)
 	if err != nil {
 		return nil, fmt.Errorf("list states: %w", err)
 	}
@@ -310,7 +310,7 @@ func Remove(dir vfs.Dir, files []Found) error {
 //
 // Errors: I/O errors, joined.
 func Sweep(dir vfs.Dir) error {
-	entries, err := dir.Names()
+	entries, err := dir.Names(nil)
 	if err != nil {
 		return fmt.Errorf("list states: %w", err)
 	}

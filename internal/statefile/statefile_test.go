@@ -258,7 +258,7 @@ func TestCrashInWrite(t *testing.T) {
 			if err := Sweep(d); err != nil {
 				t.Fatal(err)
 			}
-			left, _ := d.Names()
+			left, _ := d.Names(nil)
 			for _, e := range left {
 				if e.Name != f.File {
 					t.Errorf("%s: %s is left", state.Name, e.Name)
@@ -279,7 +279,7 @@ func TestSweepLeavesStrangers(t *testing.T) {
 	if err := Sweep(dir); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := dir.Names(); len(left) != 1 || left[0].Name != "notes.tmp" {
+	if left, _ := dir.Names(nil); len(left) != 1 || left[0].Name != "notes.tmp" {
 		t.Errorf("left: %v", left)
 	}
 }

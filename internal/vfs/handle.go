@@ -15,7 +15,7 @@ import (
 //	            lstat(name)  of an entry, no link followed
 //	            open         a file, never through a link, never waiting for the other end of a FIFO
 //	            rename, remove
-//	            empty, entries, names (entries with a type only), sync, Close
+//	            empty, names (of the entries, with a type), sync, Close
 //	handle      ReadAt, WriteAt, Truncate, Close, as of os.File
 //	            status, sync, lock, unlock
 

@@ -1,7 +1,6 @@
 package vfs
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -279,16 +278,9 @@ func (d *dirHandle) empty() (bool, error) {
 	return len(found) == 0, err
 }
 
-// entries describes everything in the directory, sorted by name.
-func (d *dirHandle) entries() ([]Entry, error) { return d.look(func(Entry) bool { return true }) }
-
-// names returns the entries by name and type, sorted by name. Some file systems leave types to the files.
-func (d *dirHandle) names() ([]Entry, error) {
-	return d.look(func(e Entry) bool { return e.Mode == fs.ModeIrregular })
-}
-
-// look returns the entries, each as the file itself says where it is to be looked at.
-func (d *dirHandle) look(at func(Entry) bool) ([]Entry, error) {
+// names returns the entries by name and type, sorted by name, and as the file itself says those that look picks. Some
+// file systems leave types to the files.
+func (d *dirHandle) names(look func(string) bool) ([]Entry, error) {
 	found, err := d.read(-1)
 	if err != nil {
 		return nil, err
@@ -296,7 +288,7 @@ func (d *dirHandle) look(at func(Entry) bool) ([]Entry, error) {
 	slices.SortFunc(found, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 	entries := found[:0]
 	for _, e := range found {
-		if at(e) {
+		if e.Mode == fs.ModeIrregular || look != nil && look(e.Name) {
 			s, err := d.lstat(e.Name)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // removed since
@@ -316,6 +308,8 @@ const (
 	direntLen  = 8 + 8
 	direntType = direntLen + 2
 	direntName = direntType + 1
+
+	direntUsual = direntName + len("0000000001.fbat") + 1
 )
 
 // read returns names and types, in no order; most, unless it is negative, says how many are enough.
@@ -336,13 +330,14 @@ func (d *dirHandle) read(most int) (found []Entry, err error) {
 		if err != nil || n <= 0 {
 			break
 		}
+		found = slices.Grow(found, n/direntUsual)
+		all := string(buf[:n]) // that the names are parts of
 		for b := buf[:n]; len(b) >= direntName; {
 			size := min(max(int(binary.NativeEndian.Uint16(b[direntLen:])), direntName), len(b))
-			name, _, _ := bytes.Cut(b[direntName:size], []byte{0})
-			if s := string(name); s != "." && s != ".." {
+			if s, _, _ := strings.Cut(all[direntName:size], "\x00"); s != "." && s != ".." {
 				found = append(found, Entry{Name: s, Mode: typeOf(uint32(b[direntType]) << 12)}) // as in a mode
 			}
-			b = b[size:]
+			b, all = b[size:], all[size:]
 		}
 	}
 	return found, err

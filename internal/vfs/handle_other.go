@@ -148,35 +148,26 @@ func (d *dirHandle) empty() (bool, error) {
 	return false, err
 }
 
-// entries describes everything in the directory, sorted by name.
-func (d *dirHandle) entries() ([]Entry, error) {
-	entries, err := d.names()
+// names returns the entries by name and type, sorted by name, and as the file itself says those that look picks.
+func (d *dirHandle) names(look func(string) bool) ([]Entry, error) {
+	found, err := os.ReadDir(d.dir)
 	if err != nil {
 		return nil, err
 	}
-	kept := entries[:0]
-	for _, e := range entries {
-		s, err := d.lstat(e.Name)
+	entries := make([]Entry, 0, len(found))
+	for _, e := range found {
+		if look == nil || !look(e.Name()) {
+			entries = append(entries, Entry{Name: e.Name(), Mode: e.Type()})
+			continue
+		}
+		s, err := d.lstat(e.Name())
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since
 		}
 		if err != nil {
 			return nil, err
 		}
-		kept = append(kept, s.entry(e.Name))
-	}
-	return kept, nil
-}
-
-// names returns the entries by name and type, sorted by name.
-func (d *dirHandle) names() ([]Entry, error) {
-	found, err := os.ReadDir(d.dir)
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]Entry, len(found))
-	for i, e := range found {
-		entries[i] = Entry{Name: e.Name(), Mode: e.Type()}
+		entries = append(entries, s.entry(e.Name()))
 	}
 	return entries, nil
 }

@@ -212,8 +212,10 @@ func (d *faultyDir) Remove(name string) error {
 	return d.f.do(d.call(OpRemove, name), func() error { return d.d.Remove(name) })
 }
 
-func (d *faultyDir) List() ([]Entry, error)  { return d.list(d.d.List) }
-func (d *faultyDir) Names() ([]Entry, error) { return d.list(d.d.Names) }
+func (d *faultyDir) List() ([]Entry, error) { return d.list(d.d.List) }
+func (d *faultyDir) Names(look func(string) bool) ([]Entry, error) {
+	return d.list(func() ([]Entry, error) { return d.d.Names(look) })
+}
 
 func (d *faultyDir) list(of func() ([]Entry, error)) (entries []Entry, err error) {
 	err = d.f.do(d.call(OpList, ""), func() (err error) {

@@ -165,16 +165,10 @@ func (d *memDir) Remove(name string) error {
 }
 
 func (d *memDir) List() ([]Entry, error) {
-	return d.list(func(name string, node *memNode) Entry {
-		return Entry{Name: name, Mode: node.mode, Size: node.content.size, Stamp: d.m.stampLocked(d.path, name, node)}
-	})
+	return d.Names(func(string) bool { return true })
 }
 
-func (d *memDir) Names() ([]Entry, error) {
-	return d.list(func(name string, node *memNode) Entry { return Entry{Name: name, Mode: node.mode} })
-}
-
-func (d *memDir) list(entryOf func(string, *memNode) Entry) ([]Entry, error) {
+func (d *memDir) Names(look func(string) bool) ([]Entry, error) {
 	if d.closed.Load() {
 		return nil, memError("list", d.path, fs.ErrClosed)
 	}
@@ -182,7 +176,11 @@ func (d *memDir) list(entryOf func(string, *memNode) Entry) ([]Entry, error) {
 	defer d.m.mu.Unlock()
 	entries := make([]Entry, 0, len(d.m.dirs[d.path]))
 	for name, node := range d.m.dirs[d.path] {
-		entries = append(entries, entryOf(name, node))
+		e := Entry{Name: name, Mode: node.mode}
+		if look != nil && look(name) {
+			e.Size, e.Stamp = node.content.size, d.m.stampLocked(d.path, name, node)
+		}
+		entries = append(entries, e)
 	}
 	for _, name := range d.m.subdirsLocked(d.path) {
 		entries = append(entries, Entry{Name: name, Mode: fs.ModeDir})

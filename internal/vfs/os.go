@@ -196,18 +196,14 @@ func (d *osDir) mustBeRegular(name string) error {
 }
 
 func (d *osDir) List() ([]Entry, error) {
-	return d.list((*dirHandle).entries)
+	return d.Names(func(string) bool { return true })
 }
 
-func (d *osDir) Names() ([]Entry, error) {
-	return d.list((*dirHandle).names)
-}
-
-func (d *osDir) list(of func(*dirHandle) ([]Entry, error)) ([]Entry, error) {
+func (d *osDir) Names(look func(string) bool) ([]Entry, error) {
 	if d.closed.Load() {
 		return nil, &fs.PathError{Op: "list", Path: d.path, Err: fs.ErrClosed}
 	}
-	return of(d.handle)
+	return d.handle.names(look)
 }
 
 func (d *osDir) Stat(name string) (Entry, error) {

@@ -69,8 +69,9 @@ type Dir interface {
 	// List returns what is in the directory, sorted by name. Entries of any type are listed.
 	List() ([]Entry, error)
 
-	// Names is List without sizes and stamps: it looks at no file whose type the directory itself tells.
-	Names() ([]Entry, error)
+	// Names is List without sizes and stamps, but for the names that look picks; nil picks none. It looks at no other
+	// file whose type the directory itself tells.
+	Names(look func(name string) bool) ([]Entry, error)
 
 	// Stat describes one entry of any type, without following links.
 	Stat(name string) (Entry, error)
