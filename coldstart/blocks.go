@@ -52,11 +52,10 @@ func noCover(h *segment.Header) *cover {
 //
 // Errors: *[FutureError]; I/O errors.
 func readCover(dir vfs.Dir, h *segment.Header, limit int64) (*cover, error) {
-	none := noCover(h)
 	file, err := index.OpenBlocks(dir, h)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return none, nil
+		return noCover(h), nil
 	case err != nil:
 		return nil, err
 	}
@@ -77,6 +76,7 @@ func readCover(dir vfs.Dir, h *segment.Header, limit int64) (*cover, error) {
 	if !stepsDown(err) && !errors.Is(err, vfs.ErrMapFault) {
 		return nil, fmt.Errorf("read index blocks of segment %06d: %w", h.Segment, err)
 	}
+	none := noCover(h)
 	none.torn, none.reason = true, err
 	return none, nil
 }

@@ -15,7 +15,7 @@ import (
 // concurrent use.
 type olderList struct {
 	mu       sync.Mutex
-	entries  []entry // sealed without a gap, from the first segment on
+	entries  []entry // sealed without a gap, from the first segment on; none is ever changed, since the Set refers to them
 	reserved map[event.Kind]uint64
 	rest     []restSegment // behind them; the last one is active
 

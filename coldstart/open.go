@@ -79,8 +79,11 @@ func Open(ctx context.Context, cfg Config) (*State, error) {
 
 func newOpener(cfg Config, dir vfs.Dir) *opener {
 	now := time.Now()
-	return &opener{cfg: cfg, dir: dir, began: now, since: now, report: new(Report), steps: stepper{tell: cfg.Progress}}
+	return &opener{cfg: cfg, dir: dir, began: now, since: now, report: &Report{Phases: make([]Phase, 0, mostPhases)}, steps: stepper{tell: cfg.Progress}}
 }
+
+// mostPhases is how many there mostly are.
+const mostPhases = 4
 
 // phase ends the current phase of the open.
 func (o *opener) phase(name string) {

@@ -9,6 +9,7 @@ import (
 
 	"batpak/index"
 	"batpak/internal/planted"
+	"batpak/segment"
 )
 
 // fromSnapshot serves the segments that index.fbati lists without touching them. The rest is read by footers.
@@ -73,8 +74,9 @@ func (o *opener) fromImage(ctx context.Context, name string, read func() (*image
 		return nil, err
 	}
 	runs := o.olderRuns()
-	for i := range img.entries[:min(len(img.entries), len(runs))] {
-		runs[i].sealed = index.NewSealed(o.dir, img.entries[i].sum)
+	sealed := index.NewSealeds(o.dir, min(len(img.entries), len(runs)), func(i int) *segment.Summary { return &img.entries[i].sum })
+	for i := range sealed {
+		runs[i].sealed = &sealed[i]
 	}
 	o.steps.leap(len(img.entries), img.watermark.seq)
 	rest := runs[len(img.entries):]

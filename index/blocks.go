@@ -63,7 +63,7 @@ func (b *Blocks) Guarded(fn func() error) error { return b.m.Guarded(fn) }
 // Run returns block as a run for a [Set], which closes it.
 func (b *Blocks) Run(block *segment.Block) *Sealed {
 	b.refs.Add(1)
-	s := &Sealed{sum: *block.Foot.Summary()}
+	s := &Sealed{sum: block.Foot.Summary()}
 	s.mapped.Store(&mapped{m: b.m, foot: block.Foot, seal: b.seal, blocks: b})
 	return s
 }

@@ -399,7 +399,7 @@ func (o *openCatalog) misses(sealed []*Sealed) (bool, error) {
 				return false, o.flaw((at+i)*memberLen, "members do not ascend")
 			}
 			last = m.segment
-			switch sum := &sealed[0].sum; {
+			switch sum := sealed[0].sum; {
 			case m.segment < sum.Segment: // gone since
 			case m != memberOf(sum):
 				return true, nil

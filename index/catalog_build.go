@@ -100,7 +100,7 @@ func (m *merge) start(key [16]byte, parts []CatalogPart) error {
 	for i, p := range parts {
 		bases[i] = len(m.members)
 		if p.Sealed != nil {
-			m.members = append(m.members, memberOf(&p.Sealed.sum))
+			m.members = append(m.members, memberOf(p.Sealed.sum))
 			continue
 		}
 		o, err := p.Catalog.open()

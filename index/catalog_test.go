@@ -373,7 +373,7 @@ func TestCatalogOfOtherSegmentsIsStale(t *testing.T) {
 		sum := other
 		change(&sum)
 		var ce *CatalogError
-		if err := c.Covers([]*Sealed{NewSealed(dir, sum)}); !errors.Is(err, ErrCatalogStale) || !errors.As(err, &ce) {
+		if err := c.Covers([]*Sealed{NewSealed(dir, &sum)}); !errors.Is(err, ErrCatalogStale) || !errors.As(err, &ce) {
 			t.Errorf("%s: Covers = %v, want ErrCatalogStale", name, err)
 		}
 	}
@@ -383,7 +383,7 @@ func TestCatalogOfOtherSegmentsIsStale(t *testing.T) {
 	// In a set it is a finding, and nobody asks it.
 	sum := other
 	sum.Salt[0]++
-	set := NewSet([]*Sealed{l.sealed(1), NewSealed(dir, sum)}, nil)
+	set := NewSet([]*Sealed{l.sealed(1), NewSealed(dir, &sum)}, nil)
 	set.SetCatalogs([]*Catalog{c})
 	v := set.Acquire()
 	v.Head("nobody", 0)

@@ -184,7 +184,7 @@ func (c *Cursor) openPlan(r *run) (ok bool, err error) {
 		c.m = nil
 		return c.begin(r.memory.open())
 	}
-	if excludes(&r.sealed.sum, &c.q) || r.sealed.sum.LastSeq <= c.after || r.sealed.sum.FirstSeq >= c.end {
+	if excludes(r.sealed.sum, &c.q) || r.sealed.sum.LastSeq <= c.after || r.sealed.sum.FirstSeq >= c.end {
 		return false, nil
 	}
 	mp, err := r.sealed.open()

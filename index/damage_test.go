@@ -80,7 +80,7 @@ func TestI5_EveryBitOfASealedFile(t *testing.T) {
 	good := mem.Files()[name]
 	ask := func(b []byte) (string, error) {
 		mem.SetFile(name, b)
-		set := NewSet([]*Sealed{NewSealed(dir, sum)}, nil)
+		set := NewSet([]*Sealed{NewSealed(dir, &sum)}, nil)
 		defer set.Close()
 		set.SetVisible(l.seq)
 		return readings(l, set)

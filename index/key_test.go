@@ -218,11 +218,11 @@ func TestFindKeyCostsTheWindow(t *testing.T) {
 		l.add(10)
 		id := l.header.Segment
 		l.rotate()
-		sums = append(sums, l.seal(id).sum)
+		sums = append(sums, *l.seal(id).sum)
 	}
 	var sealed []*Sealed
 	for _, sum := range sums {
-		sealed = append(sealed, NewSealed(dir, sum))
+		sealed = append(sealed, NewSealed(dir, &sum))
 	}
 	set := NewSet(sealed, nil)
 	defer set.Close()

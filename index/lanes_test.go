@@ -68,7 +68,7 @@ func TestLanesPassOverSegmentsWithoutAny(t *testing.T) {
 		l.rotate()
 		l.seal(id + 1)
 		sum := l.set.Footers(id + 1)[0]
-		l.set.ReplaceSealed(id+1, NewSealed(l.dir, sum)) // not mapped yet
+		l.set.ReplaceSealed(id+1, NewSealed(l.dir, &sum)) // not mapped yet
 	}
 	h := l.random()
 	l.addEvent(h) // so that lane 0 need not be looked for

@@ -14,7 +14,7 @@ import (
 // it is first read: then the file is mapped and its footer opened. Safe for concurrent use. It is closed by the [Set] that holds it.
 type Sealed struct {
 	dir vfs.Dir
-	sum segment.Summary
+	sum *segment.Summary // nobody changes it
 
 	refs atomic.Int32 // epochs that hold it
 	gone func()       // called when the last one is gone; set before a Set has it
@@ -39,22 +39,33 @@ type mapped struct {
 //
 // Errors: *[segment.FooterError], with [segment.ErrAbsent] when the segment is not sealed; the error of the directory.
 func OpenSealed(dir vfs.Dir, store [16]byte, id uint64) (*Sealed, error) {
-	s := &Sealed{dir: dir, sum: segment.Summary{Store: store, Segment: id}}
+	s := &Sealed{dir: dir, sum: &segment.Summary{Store: store, Segment: id}}
 	mp, err := s.mapFile()
 	if err != nil {
 		return nil, err
 	}
-	s.sum = *mp.foot.Summary()
+	*s.sum = *mp.foot.Summary()
 	s.mapped.Store(mp)
 	return s, nil
 }
 
 // NewSealed returns the sealed segment that sum describes without touching its file: the file is mapped when a read
-// first needs it, and must then say what sum says.
-func NewSealed(dir vfs.Dir, sum segment.Summary) *Sealed { return &Sealed{dir: dir, sum: sum} }
+// first needs it, and must then say what sum says. It keeps sum, which must not be changed any more.
+func NewSealed(dir vfs.Dir, sum *segment.Summary) *Sealed {
+	return &NewSealeds(dir, 1, func(int) *segment.Summary { return sum })[0]
+}
+
+// NewSealeds is [NewSealed] for n segments at once. They share their memory: it is kept as long as any of them.
+func NewSealeds(dir vfs.Dir, n int, sum func(i int) *segment.Summary) []Sealed {
+	all := make([]Sealed, n)
+	for i := range all {
+		all[i].dir, all[i].sum = dir, sum(i)
+	}
+	return all
+}
 
 // Summary returns what is known of the segment as a whole. It must not be changed.
-func (s *Sealed) Summary() *segment.Summary { return &s.sum }
+func (s *Sealed) Summary() *segment.Summary { return s.sum }
 
 // OnGone sets a function that is called once no [View] can reach the segment any more and its file is unmapped, for
 // removing the file. It must be set before the segment is taken out of its [Set]'s view, and may be called on the
@@ -76,7 +87,7 @@ func (s *Sealed) open() (*mapped, error) {
 	if err != nil {
 		return nil, err
 	}
-	if got := mp.foot.Summary(); *got != s.sum {
+	if got := mp.foot.Summary(); *got != *s.sum {
 		err := &segment.FooterError{
 			Segment: s.sum.Segment, Section: "trailer", Offset: got.End,
 			Reason: "not the footer that was recorded", Err: segment.ErrDamaged,

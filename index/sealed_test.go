@@ -53,7 +53,7 @@ func TestEventByIDOfACollision(t *testing.T) {
 		b := slices.Clone(good)
 		b[i] ^= 0x10
 		mem.SetFile(name, b)
-		set := NewSet([]*Sealed{NewSealed(dir, *foot.Summary())}, nil)
+		set := NewSet([]*Sealed{NewSealed(dir, foot.Summary())}, nil)
 		set.SetVisible(l.seq)
 		v := set.Acquire()
 		for _, id := range []event.ID{id, known.ID} {

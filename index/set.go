@@ -96,7 +96,9 @@ func sealedRuns(sealed []*Sealed) []run {
 
 // newEpoch returns the epoch of runs and catalogs, which it takes over.
 func newEpoch(s *Set, runs []run, catalogs []*Catalog) *epoch {
-	e := &epoch{set: s, byID: true, catalogs: catalogs}
+	e := &epoch{
+		set: s, byID: true, catalogs: catalogs, runs: make([]run, 0, len(runs)), sealed: make([]*Sealed, 0, len(runs)),
+	}
 	for _, r := range runs {
 		if r.sealed != nil && r.sealed.sum.Events == 0 {
 			e.empty = append(e.empty, r)
@@ -265,7 +267,7 @@ func (s *Set) Footers(id uint64) (sums []segment.Summary) {
 	defer v.Release()
 	for _, sealed := range v.e.sealed {
 		if sealed.sum.Segment == id {
-			sums = append(sums, sealed.sum)
+			sums = append(sums, *sealed.sum)
 		}
 	}
 	return sums
@@ -278,7 +280,7 @@ func (s *Set) Heal(last *segment.Summary, active *Active) bool {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	old := s.current.Load()
-	if old == nil || !slices.ContainsFunc(old.sealed, func(sealed *Sealed) bool { return sealed.sum == *last }) {
+	if old == nil || !slices.ContainsFunc(old.sealed, func(sealed *Sealed) bool { return *sealed.sum == *last }) {
 		return false
 	}
 	s.changeLocked(

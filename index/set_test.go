@@ -164,7 +164,7 @@ func TestNewSealedMapsOnFirstUse(t *testing.T) {
 	}
 	sum := *first.Summary()
 	first.Close()
-	s := NewSealed(dir, sum)
+	s := NewSealed(dir, &sum)
 	if s.mapped.Load() != nil {
 		t.Error("NewSealed mapped the file")
 	}
@@ -178,7 +178,7 @@ func TestNewSealedMapsOnFirstUse(t *testing.T) {
 	set.Close()
 
 	sum.LastSeq++ // not what the file says
-	set = NewSet([]*Sealed{NewSealed(dir, sum)}, nil)
+	set = NewSet([]*Sealed{NewSealed(dir, &sum)}, nil)
 	set.SetVisible(sum.LastSeq)
 	v = set.Acquire()
 	var fe *segment.FooterError
