@@ -48,11 +48,11 @@ func noCover(h *segment.Header) *cover {
 }
 
 // readCover reads the index blocks of the segment with header h as far as they hold; frames behind limit are not
-// believed in. What does not hold is not an error: the cover then ends in front of it, and says why.
+// believed in. own is used if it is the segment's file. What does not hold is not an error: the cover then ends in front of it, and says why.
 //
 // Errors: *[FutureError]; I/O errors.
-func readCover(dir vfs.Dir, h *segment.Header, limit int64) (*cover, error) {
-	file, err := index.OpenBlocks(dir, h)
+func readCover(dir vfs.Dir, own *kept, h *segment.Header, limit int64) (*cover, error) {
+	file, err := index.OpenBlocks(dir, h, func() (vfs.File, error) { return own.open(dir, h.Segment) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return noCover(h), nil

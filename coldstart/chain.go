@@ -45,7 +45,7 @@ func (c *chain) newest() *link {
 func (c *chain) older() []*link { return c.links[:max(0, len(c.links)-1)] }
 
 // readChain reads the headers of files and joins them, to each other and to the segments below, which are known. It reads
-// nothing else, and leaves the file open that keep asks for.
+// nothing else, and leaves the file open that keep asks for; nil asks for none.
 //
 // Errors: *[FutureError]; *[CorruptError] for a header that is missing, foreign, or does not continue the one before;
 // I/O errors.
@@ -79,34 +79,46 @@ func (c *chain) setAside(i int, previous uint64) int {
 	return i
 }
 
-// A kept is the file of one segment that is left open when its header has been read, since more of it will be.
+// A kept is the file of one segment that is left open, for reading and writing, when its header has been read: everybody
+// who needs it during the open, and afterwards, shares it.
 type kept struct {
 	id   uint64 // of the segment; 0 for none
-	file vfs.File
+	file *vfs.Shared
 }
 
-// put takes f, if it is to be kept and not there yet, or closes it.
-func (k *kept) put(id uint64, f vfs.File) {
-	if k == nil || k.id != id || k.file != nil {
-		f.Close()
-		return
+// first opens the file of segment id for who reads its header: for writing, too, if it is the one to be kept. Who needs it
+// for that finds out himself when that cannot be.
+func (k *kept) first(dir vfs.Dir, id uint64) (vfs.File, error) {
+	name := segment.Name(id)
+	if k != nil && k.id == id && k.file == nil {
+		if f, err := dir.OpenWrite(name); err == nil {
+			k.file = vfs.Share(f)
+			return k.file.Hold(), nil
+		}
 	}
-	k.file = f
-}
-
-// open returns the file of segment id: the one that was kept, or another one.
-func (k *kept) open(dir vfs.Dir, id uint64) (f vfs.File, err error) {
-	if k != nil && k.id == id && k.file != nil {
-		f, k.file = k.file, nil
-		return f, nil
-	}
-	if f, err = dir.OpenRead(segment.Name(id)); err != nil {
+	f, err := dir.OpenRead(name)
+	if err != nil {
 		return nil, fmt.Errorf("open segment %06d: %w", id, err)
 	}
 	return f, nil
 }
 
-// close gives up what nobody has asked for.
+// has reports whether the file of segment id was kept.
+func (k *kept) has(id uint64) bool { return k != nil && k.id == id && k.file != nil }
+
+// open returns the file of segment id: the one that was kept, or another one.
+func (k *kept) open(dir vfs.Dir, id uint64) (vfs.File, error) {
+	if k.has(id) {
+		return k.file.Hold(), nil
+	}
+	f, err := dir.OpenRead(segment.Name(id))
+	if err != nil {
+		return nil, fmt.Errorf("open segment %06d: %w", id, err)
+	}
+	return f, nil
+}
+
+// close gives up the file: others may still hold it.
 func (k *kept) close() {
 	if k.file != nil {
 		k.file.Close()
@@ -119,12 +131,11 @@ func (l *link) read(dir vfs.Dir, store [16]byte) error { return l.readKept(dir, 
 
 // readKept is read that leaves the file to keep.
 func (l *link) readKept(dir vfs.Dir, store [16]byte, keep *kept) error {
-	name := segment.Name(l.id)
-	f, err := dir.OpenRead(name)
+	f, err := keep.first(dir, l.id)
 	if err != nil {
-		return fmt.Errorf("open segment %06d: %w", l.id, err)
+		return err
 	}
-	defer keep.put(l.id, f)
+	defer f.Close()
 	b := make([]byte, segment.MaxHeaderLen)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -133,7 +144,7 @@ func (l *link) readKept(dir vfs.Dir, store [16]byte, keep *kept) error {
 	l.header, err = segment.DecodeHeader(b[:n], l.id)
 	switch {
 	case errors.Is(err, segment.ErrFuture):
-		return &FutureError{File: name, Err: err}
+		return &FutureError{File: segment.Name(l.id), Err: err}
 	case err == nil && l.header.Store != store:
 		err = ErrForeign
 	}

@@ -35,7 +35,7 @@ type opener struct {
 	listing *listing
 	chain   *chain
 	image   *image // that the open rests on; nil for rungs below
-	kept    kept   // the newest segment's file, between two looks at it
+	kept    kept   // the newest segment's file, for everybody who needs it
 
 	// Evidence of how far the log was durable.
 	anchor *Anchor // nil when there is none that holds
@@ -142,6 +142,7 @@ func badFooter(err error) *segment.FooterError {
 }
 
 func (o *opener) openLocked(ctx context.Context) (*State, error) {
+	defer o.kept.close()
 	if err := o.cfg.Hook.Hit(fault.Site{Point: fault.StoreLocked}); err != nil {
 		return nil, err
 	}
@@ -248,7 +249,6 @@ func (o *opener) survey(ctx context.Context) (v *survey, err error) {
 
 // readLog makes all segments readable: the older ones by the first rung that holds, the newest by its frames.
 func (o *opener) readLog(ctx context.Context, v *survey) (err error) {
-	defer o.kept.close()
 	if v.runs, err = o.restore(ctx); err != nil {
 		return err
 	}
@@ -395,6 +395,9 @@ func (o *opener) newState(v *survey) (*State, error) {
 // recover makes a State that can be written to of what the survey found. On an error everything but dir and lock is
 // released.
 func (o *opener) recover(ctx context.Context, v *survey) (*State, error) {
+	if t := v.tail; t == nil || !o.kept.has(t.link.id) || t.verdict.do != actResume {
+		o.kept.close() // nobody writes to it: it may be renamed, or renamed over, and not every system does that to an open file
+	}
 	s, err := o.newState(v)
 	if err != nil {
 		v.close()

@@ -133,7 +133,7 @@ func (o *opener) proceed(ctx context.Context, s *State, t *tail) error {
 	var err error
 	switch t.verdict.do {
 	case actResume:
-		s.Writer, err = segment.Resume(o.dir, t.header, t.at.offset, o.cfg.SegmentSize, o.cfg.FillAhead)
+		s.Writer, err = o.resume(t)
 		if t.unseen {
 			s.unseen = t.link.id
 		}
@@ -148,6 +148,14 @@ func (o *opener) proceed(ctx context.Context, s *State, t *tail) error {
 		return err
 	}
 	return o.skipSequences(s, t)
+}
+
+// resume opens the newest segment to go on in it.
+func (o *opener) resume(t *tail) (*segment.Writer, error) {
+	if !o.kept.has(t.link.id) {
+		return segment.Resume(o.dir, t.header, t.at.offset, o.cfg.SegmentSize, o.cfg.FillAhead)
+	}
+	return segment.ResumeFile(o.dir, o.kept.file.Hold(), t.header, t.at.offset, o.cfg.SegmentSize, o.cfg.FillAhead)
 }
 
 // startLog makes the first segment.

@@ -78,7 +78,7 @@ func checkBlocks(o *opener, name string) error {
 	if l == nil || l.broken != nil {
 		return ErrStale
 	}
-	c, err := readCover(o.dir, &l.header, wholeFile)
+	c, err := readCover(o.dir, nil, &l.header, wholeFile)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func newReplay(ctx context.Context, dir vfs.Dir, file *kept, h *segment.Header, 
 	}
 	c := noCover(h)
 	if blocks {
-		if c, err = readCover(dir, h, min(size, limit, until)); err != nil {
+		if c, err = readCover(dir, file, h, min(size, limit, until)); err != nil {
 			f.Close()
 			return nil, err
 		}

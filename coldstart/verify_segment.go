@@ -234,7 +234,7 @@ func (c *segmentCheck) endNewest(ctx context.Context, i int) error {
 // durable: a cover without runs. Blocks are a cache: what is wrong with them is a note.
 func (c *segmentCheck) checkBlocks() (*cover, error) {
 	h := &c.link.header
-	blocks, err := readCover(c.v.dir, h, c.size)
+	blocks, err := readCover(c.v.dir, nil, h, c.size)
 	if err != nil {
 		return noCover(h), c.v.found(err)
 	}

@@ -20,18 +20,18 @@ type Blocks struct {
 	refs   atomic.Int32 // runs, and who opened it
 }
 
-// OpenBlocks maps the file of index blocks of the segment with header h. The caller calls Release when it has made
-// its runs.
+// OpenBlocks maps the file of index blocks of the segment with header h, and takes the segment's own from open. The
+// caller calls Release when it has made its runs.
 //
 // Errors: those of the directory; [fs.ErrNotExist] when there is no such file.
-func OpenBlocks(dir vfs.Dir, h *segment.Header) (*Blocks, error) {
+func OpenBlocks(dir vfs.Dir, h *segment.Header, open func() (vfs.File, error)) (*Blocks, error) {
 	m, err := dir.Map(segment.BlockName(h.Segment))
 	if err != nil {
 		return nil, fmt.Errorf("map index blocks of segment %06d: %w", h.Segment, err)
 	}
-	f, err := dir.OpenRead(segment.Name(h.Segment))
+	f, err := open()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open segment %06d: %w", h.Segment, err), m.Close())
+		return nil, errors.Join(err, m.Close())
 	}
 	b := &Blocks{m: m, file: f, header: h, seal: segment.NewSeal(h.Salt)}
 	b.refs.Store(1)

@@ -88,6 +88,11 @@ func Resume(dir vfs.Dir, h *Header, end, size, ahead int64) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open segment %06d: %w", h.Segment, err)
 	}
+	return ResumeFile(dir, f, h, end, size, ahead)
+}
+
+// ResumeFile is [Resume] with the segment's file f, which is open for writing. It takes f over, and closes it when it fails.
+func ResumeFile(dir vfs.Dir, f vfs.File, h *Header, end, size, ahead int64) (*Writer, error) {
 	length, err := vfs.OpenSize(f)
 	if err != nil {
 		f.Close()

@@ -31,6 +31,9 @@ func (f *osFile) openSize() int64 { return f.size }
 //
 // Errors: those of Size, from a file that does not know.
 func OpenSize(f File) (int64, error) {
+	if h, ok := f.(*hold); ok {
+		f = h.shared.file
+	}
 	if f, ok := f.(interface{ openSize() int64 }); ok {
 		return f.openSize(), nil
 	}
