@@ -133,8 +133,12 @@ func (s *State) WriteImages() error {
 	return nil
 }
 
-// reservedIn counts the events of reserved kinds in a footer. It is to be called guarded.
+// reservedIn counts the events of reserved kinds in a footer. It is to be called guarded. Mostly the summary says that there
+// are none, and no page is read.
 func reservedIn(foot *segment.Footer) (map[event.Kind]uint64, error) {
+	if sum := foot.Summary(); !mayBeReserved(sum.MinKind, sum.MaxKind) {
+		return nil, nil
+	}
 	var counts map[event.Kind]uint64
 	for i := range foot.Kinds() {
 		k, err := foot.KindAt(i)
@@ -154,6 +158,16 @@ func reservedIn(foot *segment.Footer) (map[event.Kind]uint64, error) {
 		counts[k] += uint64(rows.Len())
 	}
 	return counts, nil
+}
+
+// mayBeReserved reports whether a kind from least to most, both included, can be a reserved one.
+func mayBeReserved(least, most event.Kind) bool {
+	for _, category := range []int{event.CategorySystem, event.CategoryEffect} {
+		if least.Category() <= category && category <= most.Category() {
+			return true
+		}
+	}
+	return false
 }
 
 // addKinds adds the counts of more to sum.
