@@ -18,7 +18,7 @@ import (
 )
 
 // Package os would offer every file to its poller, which takes none of ours, and have every name looked up from the
-// root: an open of a store is some sixty of these calls and little else.
+// root: an open of a store is some forty of these calls and little else.
 
 // safeFlags keep an open from following a link and from waiting for the other end of a FIFO.
 func safeFlags() int {
