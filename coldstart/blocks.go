@@ -117,6 +117,9 @@ func (c *cover) walk(file *index.Blocks, h *segment.Header, limit int64) error {
 	}
 	c.reserved = make(map[event.Kind]uint64)
 	for _, b := range blocks {
+		if sum := b.Foot.Summary(); !mayBeReserved(sum.MinKind, sum.MaxKind) {
+			continue // mostly, and no page need be read
+		}
 		// A count is not worth a replay: a page that does not hold is met again by the first read that needs it, and
 		// healed then.
 		if counts, err := reservedIn(b.Foot); err == nil {

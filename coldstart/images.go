@@ -133,12 +133,8 @@ func (s *State) WriteImages() error {
 	return nil
 }
 
-// reservedIn counts the events of reserved kinds in a footer. It is to be called guarded. Mostly the summary says that there
-// are none, and no page is read.
+// reservedIn counts the events of reserved kinds in a footer. It is to be called guarded.
 func reservedIn(foot *segment.Footer) (map[event.Kind]uint64, error) {
-	if sum := foot.Summary(); !mayBeReserved(sum.MinKind, sum.MaxKind) {
-		return nil, nil
-	}
 	var counts map[event.Kind]uint64
 	for i := range foot.Kinds() {
 		k, err := foot.KindAt(i)
