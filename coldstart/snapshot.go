@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"syscall"
 
 	"batpak/index"
 	"batpak/internal/planted"
+	"batpak/internal/vfs"
 	"batpak/segment"
 )
 
@@ -21,12 +23,23 @@ func (o *opener) fromSnapshot(ctx context.Context) ([]olderRun, error) {
 		return nil, ErrAbsent
 	}
 	return o.fromImage(ctx, snapshotName, func() (*image, error) {
-		// Read, not mapped: it is a few pages that are needed once, and to unmap them costs more than to copy them.
-		b, err := readArtifact(o.dir, snapshotName, int64(o.listing.mostImage()))
+		m, err := o.dir.Map(snapshotName)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, ErrAbsent
+		}
 		if err != nil {
 			return nil, err
 		}
-		return decodeImage(b, o.meta.Store)
+		defer m.Close()
+		var img *image
+		err = m.Guarded(func() error {
+			b, err := readMap(m, o.listing.mostImage())
+			if err == nil {
+				img, err = decodeImage(b, o.meta.Store)
+			}
+			return err
+		})
+		return img, err
 	})
 }
 
@@ -63,7 +76,7 @@ func (o *opener) fromImage(ctx context.Context, name string, read func() (*image
 	switch {
 	case errors.Is(err, ErrFuture):
 		return nil, &FutureError{File: name, Err: err}
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.EIO):
+	case errors.Is(err, vfs.ErrMapFault), errors.Is(err, io.EOF), errors.Is(err, syscall.EIO):
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err) // cut meanwhile, or the disk has lost it: one can do without
 	case err != nil:
 		return nil, err
@@ -160,3 +173,13 @@ func (o *opener) restoreRest(ctx context.Context, rest []olderRun) error {
 
 // mostImage bounds what is read of an image: one that lists so many more segments than are there is of no use.
 func (l *listing) mostImage() int { return imageLen(len(l.segments)+4096, maxReserved) }
+
+// readMap returns a copy of what is mapped. Errors: [ErrDamaged] when that is more than most.
+func readMap(m *vfs.Map, most int) ([]byte, error) {
+	if m.Len() > most {
+		return nil, fmt.Errorf("%w: %d bytes", ErrDamaged, m.Len())
+	}
+	b := make([]byte, m.Len())
+	_, err := m.ReadAt(b, 0)
+	return b, err
+}

@@ -75,20 +75,21 @@ func sealedAndIndexed(t *testing.T, fsys vfs.FS, sealed int) model {
 	return want
 }
 
-// TestSnapshotThatIsCut steps down from a snapshot that becomes shorter while it is read.
-func TestSnapshotThatIsCut(t *testing.T) {
+// TestCheckpointThatIsCut steps down from a checkpoint that becomes shorter while it is read.
+func TestCheckpointThatIsCut(t *testing.T) {
 	mem := vfs.NewMem()
 	want := sealedAndIndexed(t, mem, 2)
 	cfg := testConfig(vfs.Inject(mem, func(c vfs.Call) vfs.Decision {
-		if c.Kind == vfs.OpRead && c.Name == snapshotName {
-			shorten(t, mem, snapshotName, int64(c.Len/2))
+		if c.Kind == vfs.OpRead && c.Name == checkpointName && c.Off == 0 {
+			shorten(t, mem, checkpointName, int64(c.Len/2))
 		}
 		return vfs.Decision{}
 	}))
+	cfg.NoSnapshot = true
 	s := openTest(t, cfg)
 	defer s.close()
-	if r := &s.st.Report; r.Rung != RungCheckpoint || !maps.Equal(s.events, want) {
-		t.Errorf("%d events, want %d by the checkpoint\n%v", len(s.events), len(want), r)
+	if r := &s.st.Report; r.Rung != RungFooters || !maps.Equal(s.events, want) {
+		t.Errorf("%d events, want %d by the footers\n%v", len(s.events), len(want), r)
 	}
 }
 
