@@ -74,14 +74,12 @@ type committer struct {
 // A span is an event of the group: its frame in the group buffer, and what it was stamped with.
 type span struct {
 	from, to int
-	entity   uint32 // its number in the active segment
-	depth    uint32 // on another lane than 0
+	row      segment.Row // in the active segment's index, but for its place
+	depth    uint32      // on another lane than 0
+	after    uint32      // sequence of the stream's event before, counted from the first of the request, which is 1; 0: it is older
 	head     *streamHead
-	after    uint32 // sequence of the stream's event before, counted from the first of the request, which is 1; 0: it is older
-	clock    uint64
-	hlc      event.HLC
-	id       event.ID
-	fence    uint64 // that stages it; 0 for none
+	fence    uint64   // that stages it; 0 for none
+	key      [16]byte // hash of its idempotency key; zero for none
 }
 
 // lead commits one group: first, if there is one, and everyone who waits. Then it hands the lead on.
@@ -331,12 +329,16 @@ func (s *Store) position() segment.Pos {
 func (s *Store) index() {
 	c := &s.commit
 	following := s.hub.filter.Load()
-	for i, sp := range c.staged {
+	for i := range c.staged {
+		sp := &c.staged[i]
+		if following == nil && c.indexPlain(sp) {
+			continue
+		}
 		body := c.buf[sp.from+segment.FrameHeaderLen : sp.to]
 		if err := c.raw.Decode(body); err != nil {
 			panic("batpak: a staged body does not decode: " + err.Error())
 		}
-		if err := c.active.AddTo(sp.entity, &c.raw, uint32(c.base+int64(sp.from)), uint32(sp.to-sp.from)); err != nil {
+		if err := c.active.AddTo(sp.row.Entity, &c.raw, uint32(c.base+int64(sp.from)), uint32(sp.to-sp.from)); err != nil {
 			panic("batpak: a staged event does not index: " + err.Error())
 		}
 		if following != nil {

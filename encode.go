@@ -59,6 +59,7 @@ type item struct {
 	content event.Hash
 	at      coordinate.Coordinate
 	kind    event.Kind
+	flags   event.Flags // as the meta says
 	lane    uint32
 	depth   uint32   // that the draft names; 0 on another lane than 0 for the one that is maintained
 	version uint16   // of the payload
@@ -363,6 +364,7 @@ func (s *Store) fill(e *encoder, d *Draft, it *item) {
 	if it.draft != nil {
 		e.keepDraft(it, d)
 	}
+	it.flags = event.MetaFlags(it.meta())
 	e.ack = max(e.ack, d.Ack)
 	e.frames += int64(len(it.frame))
 }

@@ -151,8 +151,11 @@ func (s *Store) place(it *item, from int, before savepoint) (to int, err error) 
 	}
 	c.streams.advance(head, c.seq, depth)
 	c.staged = append(c.staged, span{
-		from: from, to: from + len(it.frame), entity: entity, depth: depth,
-		head: head, after: after, clock: head.clock, hlc: c.hlc, id: event.NewID(c.hlc, c.random.Uint64()), fence: it.fence,
+		from: from, to: from + len(it.frame), depth: depth, head: head, after: after, fence: it.fence, key: it.key.Hash,
+		row: segment.Row{
+			ID: event.NewID(c.hlc, c.random.Uint64()), Seq: c.seq, Clock: head.clock, HLC: c.hlc,
+			Entity: entity, Scope: c.active.Scope(it.at.Scope()), Lane: it.lane, Kind: it.kind, Flags: it.flags,
+		},
 	})
 	return from + len(it.frame), nil
 }
@@ -216,16 +219,16 @@ func (c *committer) awaitLink(after uint32, chunk int) {
 // its receipt.
 func (s *Store) link(r *request, p savepoint, i int, linker *event.Linker) {
 	c := &s.commit
-	it, sp, seq := &r.items[i], &c.staged[p.staged+i], p.seq+1+uint64(i)
+	it, sp := &r.items[i], &c.staged[p.staged+i]
 	frame := c.buf[sp.from:sp.to]
 	copy(frame, it.frame)
 	meta := frame[segment.FrameHeaderLen:][:it.metaLen]
-	event.Stamp(meta, seq, sp.id, sp.hlc, sp.clock)
+	event.Stamp(meta, sp.row.Seq, sp.row.ID, sp.row.HLC, sp.row.Clock)
 	if it.lane != 0 {
 		event.SetBranch(meta, it.lane, sp.depth)
 	}
 	if it.cause >= 0 {
-		event.SetCausation(meta, c.staged[p.staged+it.cause].id)
+		event.SetCausation(meta, c.staged[p.staged+it.cause].row.ID)
 	}
 	parent := sp.head.hash
 	if r.batch && i > 0 && planted.On(planted.ChainFromBatchsLast) {
@@ -237,8 +240,8 @@ func (s *Store) link(r *request, p savepoint, i int, linker *event.Linker) {
 	c.hashes[p.staged+i] = hash
 	c.finish(r, frame, sp.from)
 	r.receipts[i] = Receipt{
-		Store: s.state.StoreID, ID: sp.id, Seq: seq, Coordinate: it.at, Kind: it.kind, Clock: sp.clock, Lane: it.lane,
-		HLC: sp.hlc, Parent: parent, Hash: hash, Content: it.content, Depth: sp.depth,
+		Store: s.state.StoreID, ID: sp.row.ID, Seq: sp.row.Seq, Coordinate: it.at, Kind: it.kind, Clock: sp.row.Clock,
+		Lane: it.lane, HLC: sp.row.HLC, Parent: parent, Hash: hash, Content: it.content, Depth: sp.depth,
 	}
 }
 
@@ -273,4 +276,17 @@ func (c *committer) closeBatch(r *request, p savepoint) {
 		flags = segment.FlagGroup
 	}
 	c.seal.Finish(frame, c.base+int64(p.buf), segment.TypeBatch, flags, uint32(c.writer.Durable()))
+}
+
+// indexPlain adds a staged event to the active segment's index if its row says all that is indexed: its frame is not looked
+// at then, which may be far by now. It reports false for the others.
+func (c *committer) indexPlain(sp *span) bool {
+	if sp.row.Sparse() && !sp.row.OnlyKeyed() || planted.On(planted.BatchVisibleItemByItem) {
+		return false
+	}
+	sp.row.Offset, sp.row.Length = uint32(c.base+int64(sp.from)), uint32(sp.to-sp.from)
+	if err := c.active.AddRow(&sp.row, &sp.key); err != nil {
+		panic("batpak: a staged event does not index: " + err.Error())
+	}
+	return true
 }

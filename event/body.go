@@ -189,6 +189,9 @@ func appendExtensions(dst []byte, ext map[string][]byte) []byte {
 	return dst
 }
 
+// MetaFlags returns the flags of an encoded meta.
+func MetaFlags(meta []byte) Flags { return Flags(binary.LittleEndian.Uint16(meta[offFlags:])) }
+
 // Stamp sets the fields of an encoded meta that only the committer knows.
 func Stamp(meta []byte, seq uint64, id ID, hlc HLC, clock uint64) {
 	le := binary.LittleEndian

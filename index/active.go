@@ -44,7 +44,7 @@ type Active struct {
 	// The committer's own.
 	added    uint32
 	last     activeRow                // the row added last
-	scopeHit uint32                   // scope of that row, plus one
+	scopeHit uint32                   // scope that was asked for last, plus one
 	kindOf   [1 << 4]*[1 << 12]uint32 // number of each kind, plus one; by category
 }
 
@@ -102,10 +102,10 @@ func (a *Active) LastSeq() uint64 { return a.last.seq }
 // Errors: *[segment.FrameError] with [segment.ErrCorrupt] when the sequence or the HLC does not ascend; the index is then
 // as it was.
 func (a *Active) Add(r *event.Raw, offset, length uint32) error {
-	if err := a.follows(r, offset); err != nil {
+	if err := a.follows(r.Seq, r.HLC, offset); err != nil {
 		return err
 	}
-	a.put(a.entities.number(r.Entity), r, offset, length)
+	a.take(a.entities.number(r.Entity), r, offset, length)
 	return nil
 }
 
@@ -118,41 +118,65 @@ func (a *Active) Entity(name string) uint32 {
 	return a.entities.number([]byte(name))
 }
 
+// Scope is [Active.Entity] for scopes. Most events share theirs with the one before. Committer only.
+func (a *Active) Scope(name string) uint32 { return scopeNumber(a, name) }
+
 // AddTo is [Active.Add] for an event whose entity has been looked up. Committer only.
 func (a *Active) AddTo(entity uint32, r *event.Raw, offset, length uint32) error {
-	if err := a.follows(r, offset); err != nil {
+	if err := a.follows(r.Seq, r.HLC, offset); err != nil {
 		return err
 	}
-	a.put(entity, r, offset, length)
+	a.take(entity, r, offset, length)
 	return nil
 }
 
-// follows reports whether r may come behind the event added last.
-func (a *Active) follows(r *event.Raw, offset uint32) error {
-	if r.Seq <= a.last.seq || r.HLC <= a.last.hlc && a.added > 0 || r.Seq < a.firstSeq {
+// AddRow is [Active.Add] for an event that is not [segment.Row.Sparse], or [segment.Row.OnlyKeyed] with the given hash of
+// its key. [Active.Entity] and [Active.Scope] gave out the numbers of its names. Committer only.
+func (a *Active) AddRow(r *segment.Row, key *[16]byte) error {
+	if err := a.follows(r.Seq, r.HLC, r.Offset); err != nil {
+		return err
+	}
+	if r.Sparse() {
+		a.keys.add(key, a.added)
+	}
+	a.put(&activeRow{
+		id: r.ID, seq: r.Seq, clock: r.Clock, hlc: r.HLC, offset: r.Offset, length: r.Length,
+		entity: r.Entity, scope: r.Scope, lane: r.Lane, kind: r.Kind, flags: r.Flags,
+	})
+	return nil
+}
+
+// follows reports whether an event may come behind the one added last.
+func (a *Active) follows(seq uint64, hlc event.HLC, offset uint32) error {
+	if seq <= a.last.seq || hlc <= a.last.hlc && a.added > 0 || seq < a.firstSeq {
 		return a.refuse(offset, "sequence or HLC does not ascend")
 	}
 	return nil
 }
 
-// put adds the row of r.
-func (a *Active) put(entity uint32, r *event.Raw, offset, length uint32) {
-	n, last := a.added, a.last.id
-	a.rows.reserve(n + 1)
-	a.last = activeRow{
-		id: r.ID, seq: r.Seq, clock: r.Clock, hlc: r.HLC, offset: offset, length: length,
-		entity: entity, scope: a.scope(r.Scope), lane: r.Lane, kind: r.Kind, flags: r.Flags,
-	}
-	*a.rows.at(n) = a.last
-	a.entities.push(&a.arena, entity, n)
-	a.scopes.push(&a.arena, a.last.scope, n)
-	a.kinds.push(&a.arena, a.kind(r.Kind), n)
+// take adds r, which follows.
+func (a *Active) take(entity uint32, r *event.Raw, offset, length uint32) {
 	const sparse = event.FlagTags | event.FlagKey | event.FlagCausation | event.FlagCorrelation
 	if r.Flags&sparse != 0 {
-		a.addSparse(r, n)
+		a.addSparse(r, a.added)
 	}
+	a.put(&activeRow{
+		id: r.ID, seq: r.Seq, clock: r.Clock, hlc: r.HLC, offset: offset, length: length,
+		entity: entity, scope: scopeNumber(a, r.Scope), lane: r.Lane, kind: r.Kind, flags: r.Flags,
+	})
+}
+
+// put adds a row.
+func (a *Active) put(r *activeRow) {
+	n, last := a.added, a.last.id
+	a.rows.reserve(n + 1)
+	a.last = *r
+	*a.rows.at(n) = *r
+	a.entities.push(&a.arena, r.entity, n)
+	a.scopes.push(&a.arena, r.scope, n)
+	a.kinds.push(&a.arena, a.kind(r.kind), n)
 	a.added = n + 1
-	a.addID(&r.ID, &last)
+	a.addID(&r.id, &last)
 }
 
 // addID sees to it that the event added last is found by its ID. IDs ascend, and then the rows themselves are searched;
@@ -186,10 +210,10 @@ func (a *Active) hashID(id *event.ID) uint64 {
 	return mix(mix(le.Uint64(id[:8])^a.idSeed, hashK1)^le.Uint64(id[8:]), hashK2)
 }
 
-// scope returns the number of a scope; most events share theirs with the one before.
-func (a *Active) scope(name []byte) uint32 {
+// scopeNumber returns the number of a scope; most events share theirs with the one before.
+func scopeNumber[T string | []byte](a *Active, name T) uint32 {
 	if hit := a.scopeHit; hit == 0 || string(a.scopes.name(hit-1)) != string(name) {
-		a.scopeHit = a.scopes.number(name) + 1
+		a.scopeHit = a.scopes.number([]byte(name)) + 1
 	}
 	return a.scopeHit - 1
 }
