@@ -45,9 +45,10 @@ type committer struct {
 	random  seeded
 
 	// The group being committed.
-	buf     []byte // frames, as they will stand in the file
-	base    int64  // offset of buf[0] in the file
-	staged  []span // event frames in buf
+	group   []*request // everybody whom the leader has taken, in order; those who join it are its end
+	buf     []byte     // frames, as they will stand in the file
+	base    int64      // offset of buf[0] in the file
+	staged  []span     // event frames in buf
 	hashes  []event.Hash
 	linked  []atomic.Bool // chunks of a large batch
 	keys    stagedKeys
@@ -82,15 +83,10 @@ type span struct {
 	key      [16]byte // hash of its idempotency key; zero for none
 }
 
-// lead commits one group: first, if there is one, and everyone who waits. Then it hands the lead on.
+// lead commits one group: first, if there is one, everyone who waits, and those who come while it is staged. Then it hands
+// the lead on.
 func (s *Store) lead(first *request) {
-	own := 0
-	if first != nil {
-		own = 1
-	}
-	s.queue.gather(own)
-	group := s.queue.take(first)
-	s.commitLocked(group)
+	group := s.commitLocked(s.queue.take(first))
 	leader := first
 	if leader == nil {
 		leader = group[0] // it was woken to lead, and is the first who waited
@@ -112,14 +108,18 @@ func (s *Store) lead(first *request) {
 
 // commitLocked commits requests in order. A panic in here is a mistake of ours: it must neither answer anybody with a
 // success nor leave the others waiting for ever, so it poisons the writer, as a failed sync does.
-func (s *Store) commitLocked(group []*request) {
+//
+// It returns group, and behind it those who have come while it was staged: they have their outcome, too.
+func (s *Store) commitLocked(group []*request) (all []*request) {
 	c := &s.commit
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.group = group
 	defer func() {
+		all, c.group = c.group, nil
 		if p := recover(); p != nil {
 			err := c.writer.Poison(fmt.Errorf("batpak: panic in the committer: %v\n%s", p, debug.Stack()))
-			fail(group, &WriteError{MayLand: true, Poisoned: true, Err: err})
+			fail(all, &WriteError{MayLand: true, Poisoned: true, Err: err})
 			s.opts.Logger.Error("commit", "err", err)
 		}
 		if c.writer.Err() != nil {
@@ -129,45 +129,50 @@ func (s *Store) commitLocked(group []*request) {
 	if len(c.late) > 0 {
 		s.retryCancels()
 	}
-	s.commitAll(group)
-	c.noteLate(group)
+	s.commitAll(group, true)
+	c.noteLate(c.group)
+	return c.group
 }
 
-// commitAll commits requests in order, in as many write groups as the segments demand.
-func (s *Store) commitAll(group []*request) {
+// commitAll commits requests in order, in as many write groups as the segments demand. open says that they are the leader's
+// group, whose end others may join.
+func (s *Store) commitAll(group []*request, open bool) {
 	for len(group) > 0 {
-		n, err := s.room(group)
+		n, limit, err := s.room(group)
 		if err != nil {
 			fail(group[:1], err)
 			group = group[1:]
 			continue
 		}
-		s.commitGroup(group[:n])
+		if !open || n < len(group) {
+			limit = 0 // nobody goes before those who are left
+		}
+		s.commitGroup(group[:n], limit)
 		group = group[n:]
 	}
 }
 
 // room returns how many of the requests fit into the active segment as one group, after a rotation if not even the
-// first one does.
-func (s *Store) room(group []*request) (int, error) {
+// first one does, and how many bytes such a group may have.
+func (s *Store) room(group []*request) (n int, limit int64, err error) {
 	c := &s.commit
 	if err := c.writer.Err(); err != nil {
-		return 0, &WriteError{Poisoned: true, Err: err}
+		return 0, 0, &WriteError{Poisoned: true, Err: err}
 	}
 	if group[0].size() > c.writer.Room() {
 		if err := s.rotate(); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
-	limit := min(c.writer.Room(), max(maxGroupBytes, group[0].size()))
-	n, total := 0, int64(0)
+	limit = min(c.writer.Room(), max(maxGroupBytes, group[0].size()))
+	total := int64(0)
 	for _, r := range group {
 		if total += r.size(); total > limit {
 			break
 		}
 		n++
 	}
-	return max(n, 1), nil
+	return max(n, 1), limit, nil
 }
 
 // rotate starts the next segment and hands the full one to the background. Nothing is staged.
@@ -198,13 +203,19 @@ func fail(group []*request, err error) {
 	}
 }
 
-// commitGroup makes a group durable, as far as it asks for it, then visible (I1, I3). After the sync nothing can fail.
-func (s *Store) commitGroup(group []*request) {
+// commitGroup makes a group durable, as far as it asks for it, then visible (I1, I3). After the sync nothing can fail. limit
+// is how many bytes of frames it may have with those who join it; 0: nobody may, since it is not the end of c.group.
+func (s *Store) commitGroup(group []*request, limit int64) {
 	c := &s.commit
 	c.begin(s.opts.Sync == SyncAlways, s.opts.Clock())
 	seq, hlc := c.seq, c.hlc
-	for _, r := range group {
-		r.err = s.stage(r)
+	s.stageAll(group)
+	if limit > 0 {
+		from := len(c.group) - len(group)
+		s.gather(limit)
+		if !planted.On(planted.JoinersNotTold) {
+			group = c.group[from:]
+		}
 	}
 	s.signGroup(group)
 	if err := s.write(seq, hlc); err != nil {

@@ -60,6 +60,7 @@ func failingWorkloads() []workload {
 		{"W1", batpak.Options{}, singles},
 		{"W1-fill", batpak.Options{FillAhead: 2 << 10}, singles},
 		{"W2", batpak.Options{SegmentSize: 64 << 10}, smallGroups},
+		{"W2-joined", batpak.Options{}, joinedGroups},
 		{"W3", batpak.Options{SegmentSize: 32 << 10}, batches},
 		{"W4", batpak.Options{}, rotations},
 		{"W4-fill", batpak.Options{FillAhead: 2 << 10}, rotations},

@@ -338,7 +338,7 @@ func (s *Store) retryCancels() {
 	for _, f := range late {
 		r := newRequest()
 		r.fence, r.op, r.cause, r.frames = f, segment.FenceCancel, context.Cause(f.ctx), fenceFrameLen
-		s.commitAll([]*request{r})
+		s.commitAll([]*request{r}, false)
 		s.commit.noteLate([]*request{r})
 		r.free()
 	}

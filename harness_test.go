@@ -38,6 +38,7 @@ type rig struct {
 	dead  *atomic.Bool                 // that process was killed
 	live  atomic.Pointer[batpak.Store] // st, for look
 	clock atomic.Int64                 // thirds of a millisecond, from testEpoch
+	tick  atomic.Pointer[func()]       // called when the store next looks at the clock
 
 	mu       sync.Mutex
 	told     []told              // what was acknowledged, in order of acknowledgement
@@ -76,8 +77,22 @@ func newRig(o batpak.Options) *rig {
 	if r.opts.SyncEvery == 0 {
 		r.opts.SyncEvery = time.Hour // only on demand: a timer is not deterministic
 	}
-	r.opts.Clock = func() time.Time { return time.UnixMilli(r.clock.Add(1) / 3) }
+	r.opts.Clock = func() time.Time {
+		if f := r.tick.Swap(nil); f != nil {
+			(*f)()
+		}
+		return time.UnixMilli(r.clock.Add(1) / 3)
+	}
 	return r
+}
+
+// onClock has f called when the store next looks at the clock; nil takes that back.
+func (r *rig) onClock(f func()) {
+	if f == nil {
+		r.tick.Store(nil)
+		return
+	}
+	r.tick.Store(&f)
 }
 
 // open opens the store in a new process.

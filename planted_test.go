@@ -24,6 +24,7 @@ var killers = map[planted.Bug]func() error{
 	planted.SyncRetried:             failed("W1", "EIO"),
 	planted.TailResumedInPlace:      swept("W9-never"),
 	planted.GroupErrorToLeaderOnly:  failed("W2", "EIO"),
+	planted.JoinersNotTold:          failed("W2-joined", "EIO"),
 	planted.WeakestSyncWins:         swept("W2-never"),
 	planted.PublishBeforeSync:       swept("W1"),
 	planted.CutAtFirstBadFrame:      flipped("blind"),
@@ -209,6 +210,7 @@ func TestPlanted_WrongFileSynced(t *testing.T)          { caught(t, planted.Wron
 func TestPlanted_SyncRetried(t *testing.T)              { caught(t, planted.SyncRetried) }
 func TestPlanted_TailResumedInPlace(t *testing.T)       { caught(t, planted.TailResumedInPlace) }
 func TestPlanted_GroupErrorToLeaderOnly(t *testing.T)   { caught(t, planted.GroupErrorToLeaderOnly) }
+func TestPlanted_JoinersNotTold(t *testing.T)           { caught(t, planted.JoinersNotTold) }
 func TestPlanted_WeakestSyncWins(t *testing.T)          { caught(t, planted.WeakestSyncWins) }
 func TestPlanted_PublishBeforeSync(t *testing.T)        { caught(t, planted.PublishBeforeSync) }
 func TestPlanted_CutAtFirstBadFrame(t *testing.T)       { caught(t, planted.CutAtFirstBadFrame) }

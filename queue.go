@@ -3,6 +3,7 @@ package batpak
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,7 +18,7 @@ type queue struct {
 	led     bool       // somebody leads
 	crowd   int        // who may be part of the next group: those who wait, and those who were just answered
 	misses  int        // gatherings in a row that the crowd did not come to
-	skip    int        // groups until the next gathering
+	skip    int        // gatherings to leave out
 	closed  bool       // nobody may enter
 	idle    sync.Cond  // signalled when the last leader leaves; L is mu
 }
@@ -101,8 +102,12 @@ func (q *queue) remove(r *request) {
 	}
 }
 
-// gatherMost bounds how long a new leader waits for those who were just answered; it is a fraction of any disk's sync.
-const gatherMost = 40 * time.Microsecond
+// gatherIdle is how long a leader waits for the next of those who were just answered: when none has come for so long, the
+// others have something else to do.
+const gatherIdle = 20 * time.Microsecond
+
+// gatherMost bounds how long it waits for all of them; it is about what one sync takes, and to miss a group costs one.
+const gatherMost = 150 * time.Microsecond
 
 // gatherLooks bounds how often it looks meanwhile: several times as often as there is time for.
 const gatherLooks = 2000
@@ -110,27 +115,35 @@ const gatherLooks = 2000
 // maxMisses bounds how many gatherings are left out when nobody came: 2^6.
 const maxMisses = 6
 
-// gather gives those who were just answered time to append again: a group of twice the size costs the same sync, and
-// without it one of many callers leads a group of its own while all others miss it. own is whether the leader waits, too.
-// Where they do not come it is tried less and less often.
-func (q *queue) gather(own int) {
-	q.mu.Lock()
-	begin, crowd, skip := len(q.waiting)+own, q.crowd, q.skip > 0
-	if skip {
-		q.skip--
-	}
-	q.mu.Unlock()
-	if skip || begin >= crowd {
+// gather gives those who were just answered time to append again, and stages them behind the group as they come, until that
+// is limit bytes long: a group of twice the size costs the same sync, and without it one of many callers leads a group of
+// its own while all others miss it. Where they do not come it is tried less and less often.
+//
+// The leader stages while the other cores still encode: all of this is time in which the disk has nothing to do.
+func (s *Store) gather(limit int64) {
+	q, c := &s.queue, &s.commit
+	begin, crowd := len(c.group), q.expected()
+	if begin >= crowd {
 		return
 	}
-	now := begin
-	end := time.Now().Add(gatherMost)
+	last := time.Now()
+	most := last.Add(gatherMost)
 	// Where time stands still, as in a bubble of testing/synctest, the number of looks ends it.
-	for look := 0; look < gatherLooks && now < crowd-crowd/8 && time.Now().Before(end); look++ {
+	for look := 0; look < gatherLooks && len(c.group) < crowd-crowd/32; look++ {
 		runtime.Gosched()
-		now = q.count() + own
+		from, full := len(c.group), false
+		c.group, full = q.join(c.group, limit-int64(len(c.buf)))
+		if len(c.group) > from {
+			c.wall = s.opts.Clock() // no event is older than its append
+			s.stageAll(c.group[from:])
+			last = time.Now()
+		}
+		now := time.Now()
+		if full || now.Sub(last) > gatherIdle || now.After(most) {
+			break
+		}
 	}
-	if 4*(now-begin) >= crowd-begin {
+	if 4*(len(c.group)-begin) >= crowd-begin {
 		q.misses = 0
 		return
 	}
@@ -138,11 +151,36 @@ func (q *queue) gather(own int) {
 	q.skip = 1 << q.misses
 }
 
-// count returns how many wait.
-func (q *queue) count() int {
+// expected returns how many may be part of the next group; 0 where it is not worth while to wait for them.
+func (q *queue) expected() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting)
+	if q.skip > 0 {
+		q.skip--
+		return 0
+	}
+	return q.crowd
+}
+
+// join moves those who wait to the end of group, which take has returned, in order, while what they take in a segment is at
+// most room together; full says that somebody is left.
+func (q *queue) join(group []*request, room int64) (grown []*request, full bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for _, r := range q.waiting {
+		if room -= r.size(); room < 0 {
+			break
+		}
+		r.state = requestTaken
+		n++
+	}
+	if n > 0 {
+		group = append(group, q.waiting[:n]...)
+		q.waiting = slices.Delete(q.waiting, 0, n)
+		q.spare = group
+	}
+	return group, len(q.waiting) > 0
 }
 
 // take returns everyone who waits; first, if there is one, goes before them. The slice is

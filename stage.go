@@ -29,6 +29,13 @@ func (c *committer) restore(p savepoint) {
 	c.seq, c.hlc = p.seq, p.hlc
 }
 
+// stageAll stages requests in order, each with its own outcome.
+func (s *Store) stageAll(group []*request) {
+	for _, r := range group {
+		r.err = s.stage(r)
+	}
+}
+
 // stage checks a request against the log and, if it holds, puts its frames into the group buffer: known keys first,
 // then conditions, then sequence, clocks and hashes. A request that fails leaves no trace.
 func (s *Store) stage(r *request) error {

@@ -184,6 +184,7 @@ func longWorkloads() []workload {
 		{"W2", batpak.Options{SegmentSize: 64 << 10}, groups},
 		{"W2-interval", batpak.Options{SegmentSize: 64 << 10, Sync: batpak.SyncInterval}, groups},
 		{"W2-never", batpak.Options{SegmentSize: 64 << 10, Sync: batpak.SyncNever}, groups},
+		{"W2-joined", batpak.Options{}, joinedGroups},
 		{"W3", batpak.Options{SegmentSize: 32 << 10}, batches},
 		{"W3-never", batpak.Options{SegmentSize: 32 << 10, Sync: batpak.SyncNever}, batches},
 		{"W4", batpak.Options{}, rotations},
@@ -237,8 +238,9 @@ func groups(r *rig) error {
 }
 
 // group makes the first request lead a group of its own, and holds its first write until all others wait, in order:
-// they are the next group. Requests of more than one draft are batches.
-func (r *rig) group(requests [][]batpak.Draft) error {
+// they are the next group. Requests of more than one draft are batches. The late ones come when the next group is about to
+// be staged, and join it where the store has just been opened: a leader then waits for whom it has answered.
+func (r *rig) group(requests [][]batpak.Draft, late ...[]batpak.Draft) error {
 	entered, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	was := r.intercept
@@ -252,32 +254,88 @@ func (r *rig) group(requests [][]batpak.Draft) error {
 		return vfs.Decision{}
 	}
 	defer func() { r.intercept = was }()
-	errs := make([]error, len(requests))
-	var done atomic.Int64 // requests that failed before they came to wait
-	var wg sync.WaitGroup
+	var w waiters
 	for i, drafts := range requests {
-		wg.Go(func() {
-			defer done.Add(1)
-			if i == 0 {
-				defer once.Do(func() { close(entered) })
-			}
-			if len(drafts) > 1 {
-				errs[i] = second(r.batch(drafts))
-			} else {
-				errs[i] = second(r.append(drafts[0]))
-			}
-		})
-		if i == 0 {
-			<-entered
+		if i > 0 {
+			w.send(r, drafts)
 			continue
 		}
-		for r.st.Waiting()+int(done.Load()) < i {
-			runtime.Gosched()
-		}
+		w.wg.Go(func() {
+			defer once.Do(func() { close(entered) })
+			w.append(r, drafts)
+		})
+		<-entered
+	}
+	if len(late) > 0 {
+		r.onClock(func() {
+			var w2 waiters
+			for _, drafts := range late {
+				w2.send(r, drafts)
+			}
+			w.wg.Go(func() { w.add(w2.wait()) })
+		})
+		defer r.onClock(nil)
 	}
 	close(goOn)
-	wg.Wait()
-	return errors.Join(errs...)
+	return w.wait()
+}
+
+// waiters are appends that wait for a leader, one behind the other.
+type waiters struct {
+	wg   sync.WaitGroup
+	sent int
+	done atomic.Int64 // appends that failed before they came to wait
+
+	mu  sync.Mutex
+	err error
+}
+
+// send appends drafts on a goroutine of its own, and returns when it waits. Nobody else waits but those who were sent.
+func (w *waiters) send(r *rig, drafts []batpak.Draft) {
+	w.wg.Go(func() {
+		defer w.done.Add(1)
+		w.append(r, drafts)
+	})
+	w.sent++
+	for r.st.Waiting()+int(w.done.Load()) < w.sent {
+		runtime.Gosched()
+	}
+}
+
+func (w *waiters) append(r *rig, drafts []batpak.Draft) {
+	if len(drafts) > 1 {
+		w.add(second(r.batch(drafts)))
+	} else {
+		w.add(second(r.append(drafts[0])))
+	}
+}
+
+func (w *waiters) add(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = errors.Join(w.err, err)
+}
+
+// wait returns the errors of the appends.
+func (w *waiters) wait() error {
+	w.wg.Wait()
+	return w.err
+}
+
+// joinedGroups is W2 with groups that others join while they are staged.
+func joinedGroups(r *rig) error {
+	for n := range 3 {
+		err := r.group([][]batpak.Draft{
+			{r.draft(streamA, 0)}, {r.draft(streamA, 0)}, {r.draft(streamB, 0)},
+		}, []batpak.Draft{r.draft(streamB, 0)}, []batpak.Draft{r.draft(streamA, 10*n), r.draft(streamB, 0)}, []batpak.Draft{r.full(streamA)})
+		if err == nil {
+			err = stepReopen(r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // batches is W3: batches of 1, 2 and 100, and one that no segment holds.

@@ -64,6 +64,7 @@ const (
 	FencesUnmarked                           // a store with fences opens without its hidden ranges
 	WaiterWokenEarly                         // a wait for visibility ends when the event is written
 	UnlessBlindInGroup                       // a condition does not see what is staged in the same group
+	JoinersNotTold                           // who joins a group while it is staged does not hear of its failure
 	PositionBeforeHandler                    // a consumer's position is stored before its handler has returned
 	PositionAheadOfDurable                   // a consumer's position names an event that is not durable yet
 	PositionApartFromReaction                // what a reactor emits and its position are committed one after the other
@@ -102,6 +103,7 @@ var names = [bugEnd]string{
 	FencesUnmarked:           "FencesUnmarked",
 	WaiterWokenEarly:         "WaiterWokenEarly",
 	UnlessBlindInGroup:       "UnlessBlindInGroup",
+	JoinersNotTold:           "JoinersNotTold",
 
 	PositionBeforeHandler: "PositionBeforeHandler", PositionAheadOfDurable: "PositionAheadOfDurable",
 	PositionApartFromReaction: "PositionApartFromReaction", PositionUnchecked: "PositionUnchecked",
