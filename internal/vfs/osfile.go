@@ -24,6 +24,8 @@ func (f *osFile) Close() error {
 	return err
 }
 
+func (f *osFile) closeWindow() { f.win.close() }
+
 func (f *osFile) openSize() int64 { return f.size }
 
 // OpenSize returns the size in bytes that f had when it was opened, which every open learns on the way: for who has just

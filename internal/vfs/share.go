@@ -63,6 +63,15 @@ func (h *hold) WriteAt(p []byte, off int64) (int, error) {
 	return f.WriteAt(p, off)
 }
 
+// overwriteAt has the file's own way, if it has one.
+func (h *hold) overwriteAt(p []byte, off, written int64) (int, error) {
+	f, err := h.use()
+	if err != nil {
+		return 0, err
+	}
+	return OverwriteAt(f, p, off, written)
+}
+
 func (h *hold) Size() (int64, error) {
 	f, err := h.use()
 	if err != nil {
@@ -87,9 +96,13 @@ func (h *hold) Sync() error {
 	return f.Sync()
 }
 
+// Close takes the window of [OverwriteAt] away, too: who else overwrites gets another one.
 func (h *hold) Close() error {
 	if h.closed.Swap(true) {
 		return fs.ErrClosed
+	}
+	if f, ok := h.shared.file.(interface{ closeWindow() }); ok {
+		f.closeWindow()
 	}
 	return h.shared.Close()
 }

@@ -99,6 +99,31 @@ func TestWindowIsUsed(t *testing.T) {
 	w.mapped(true)
 }
 
+// TestWindowOfAHold: who shares a file overwrites through its window, and takes that along; the others get another one.
+func TestWindowOfAHold(t *testing.T) {
+	w := openWindowed(t, 256<<10)
+	shared := Share(w.f)
+	reader, writer := shared.Hold(), shared.Hold()
+	w.f.closeWindow()
+	w.mapped(false)
+	if n, err := OverwriteAt(writer, []byte("held"), 100, w.size); n != 4 || err != nil {
+		t.Fatalf("OverwriteAt = %d, %v", n, err)
+	}
+	w.mapped(true)
+	var got [4]byte
+	if _, err := reader.ReadAt(got[:], 100); string(got[:]) != "held" || err != nil {
+		t.Errorf("another hold reads %q, %v", got, err)
+	}
+	w.check("Close", writer.Close())
+	w.mapped(false)
+	if _, err := OverwriteAt(writer, []byte("late"), 100, w.size); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("OverwriteAt of a closed hold = %v, want fs.ErrClosed", err)
+	}
+	w.put("again", 200)
+	w.mapped(true)
+	w.check("Close", reader.Close())
+}
+
 // TestWindowIsTakenAway by Truncate and by Close, and may come again behind the first.
 func TestWindowIsTakenAway(t *testing.T) {
 	w := openWindowed(t, windowLen)
