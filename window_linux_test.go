@@ -50,7 +50,7 @@ func TestRelaxedWritesAreMapped(t *testing.T) {
 			m := &mapping{dir: dir, opts: tt.opts, mapped: tt.mapped}
 			for range 2 {
 				m.open(t)
-				m.append(t)
+				m.fill(t)
 				mustClose(t, m.st)
 				if names := mappedForWriting(t, dir); len(names) > 0 {
 					t.Errorf("a closed store has mapped %q", names)
@@ -76,8 +76,8 @@ type mapping struct {
 
 func (m *mapping) open(t *testing.T) { m.st = openAt(t, m.dir, &m.opts) }
 
-// append appends over several segments, and on until a window was seen that is wanted. A reader follows.
-func (m *mapping) append(t *testing.T) {
+// fill appends over several segments, and on until a window was seen that is wanted. A reader follows.
+func (m *mapping) fill(t *testing.T) {
 	t.Helper()
 	r := openAt(t, m.dir, &batpak.Options{ReadOnly: true})
 	defer mustClose(t, r)
