@@ -47,8 +47,8 @@ func noCover(h *segment.Header) *cover {
 	return &cover{at: startOf(h), tree: tree}
 }
 
-// readCover reads the index blocks of the segment with header h as far as they hold; frames behind limit are not
-// believed in. own is used if it is the segment's file. What does not hold is not an error: the cover then ends in front of it, and says why.
+// readCover reads the index blocks of the segment with header h, whose file own may be, as far as they hold; frames behind
+// limit are not believed in. What does not hold is not an error: the cover then ends in front of it, and says why.
 //
 // Errors: *[FutureError]; I/O errors.
 func readCover(dir vfs.Dir, own *kept, h *segment.Header, limit int64) (*cover, error) {

@@ -350,17 +350,23 @@ func TestReadBesideWriter(t *testing.T) {
 	}
 }
 
-// TestReadBesideRecovery recovers the store of a relaxed writer that died, to one step or another, before each call of a
-// read-only open and of a refresh: what the writer had written is seen all the same.
-func TestReadBesideRecovery(t *testing.T) {
-	died := vfs.NewMem()
-	cfg := testConfig(died)
+// diedRelaxed is a relaxed writer that has died: its first segment is sealed, and what stands in the next was never synced.
+func diedRelaxed(t *testing.T, fsys vfs.FS) *testStore {
+	cfg := testConfig(fsys)
 	cfg.Relaxed = true
 	s := openTest(t, cfg)
 	s.append(2)
 	s.seal(s.rotate())
-	s.write(s.group(3, false, 16)) // not synced
+	s.write(s.group(3, false, 16))
 	s.crash()
+	return s
+}
+
+// TestReadBesideRecovery recovers the store of a relaxed writer that died, to one step or another, before each call of a
+// read-only open and of a refresh: what the writer had written is seen all the same.
+func TestReadBesideRecovery(t *testing.T) {
+	died := vfs.NewMem()
+	s := diedRelaxed(t, died)
 	for step, name := range []string{"moved", "cut", "sealed"} {
 		for n := 1; ; n++ {
 			mem := died.Clone()
@@ -423,13 +429,7 @@ func TestEndedLooksFindNothing(t *testing.T) {
 	for _, closes := range []bool{false, true} {
 		for n, done := 1, false; !done; n++ {
 			mem := vfs.NewMem()
-			cfg := testConfig(mem)
-			cfg.Relaxed = true
-			s := openTest(t, cfg)
-			s.append(2)
-			s.seal(s.rotate())
-			s.write(s.group(3, false, 16)) // not synced
-			s.crash()
+			cfg := diedRelaxed(t, mem).cfg
 			var end func()
 			var calls atomic.Int64 // from several goroutines
 			r := testConfig(vfs.Inject(mem, func(vfs.Call) vfs.Decision {

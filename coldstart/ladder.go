@@ -3,7 +3,7 @@
 // It is a ladder, from the cheapest way to know the log to the one that always works. The first rung that holds serves.
 //
 //	rung        reads                       holds when                                    then
-//	snapshot    index.fbati                 it lists what is there, and the header        footers of what is behind
+//	snapshot    index.fbati, mapped         it lists what is there, and the header        footers of what is behind
 //	                                        behind it names the same Merkle root          it, the tail
 //	checkpoint  index.ckpt, decoded         the same                                      the same
 //	footers     SIDX of each older segment  it says what the next segment's header says;  the tail
@@ -36,7 +36,7 @@ type Rung uint8
 
 // The rungs, from the top of the ladder.
 const (
-	RungSnapshot   Rung = iota + 1 // index.fbati
+	RungSnapshot   Rung = iota + 1 // index.fbati, mapped
 	RungCheckpoint                 // index.ckpt, decoded
 	RungFooters                    // the SIDX of every sealed segment
 	RungFrames                     // every frame of every segment
